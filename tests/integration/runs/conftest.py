@@ -256,6 +256,7 @@ async def server(
     service = RunsService(tenants, management, launcher, peers, PlayedSecrets())
     watcher = RunWatcher(tenants, WatchTimeouts(heartbeat=0.3))
     texts = StepTextWatcher(tenants, watcher, service.gateway, heartbeat_seconds=0.3)
+    limits = TenantLimitCache(management)
     services = bindings(
         PromptServicer(service.prompts, tenants),
         PipelineServicer(service.pipelines, service.applying, tenants),
@@ -271,9 +272,7 @@ async def server(
         ApprovalServicer(service.approvals, tenants),
         ScheduleServicer(service.schedules, tenants),
         WebhookServicer(service.webhooks, tenants),
-        TenantLimitServicer(
-            TenantLimitChanges(management, TenantLimitCache(management)), management
-        ),
+        TenantLimitServicer(TenantLimitChanges(management, limits), management, limits.of),
         TenantDataServicer((), ()),
     )
     async with serve(keys, *services) as server:

@@ -236,10 +236,10 @@ async def test_the_limit_is_what_the_workers_of_a_task_queue_do_at_once(
 ) -> None:
     async with management.connection() as connection:
         for name, queue, steps in (("a", "", 100), ("b", "", 60), ("c", "own", 5), ("d", "", 9)):
-            await workers.put(connection, name, queue, NOTHING, steps)
+            await workers.put(connection, name, queue, NOTHING, steps, 75)
         for name, queue in (("e", ""), ("f", "reserved")):
             reserved = Installed(frozenset({"acme", "bolt"}), frozenset(), {})
-            await workers.put(connection, name, queue, reserved, 7)
+            await workers.put(connection, name, queue, reserved, 7, 75)
     await registry.execute(
         "UPDATE runs_workers SET seen_at = now() - interval '4 minutes' WHERE worker_id = 'd'"
     )

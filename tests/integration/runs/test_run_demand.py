@@ -30,7 +30,7 @@ MANY = 1_000
 async def cache(management: ManagementPool) -> TenantLimitCache:
     """The limits as a process knows them; one worker does four steps at once."""
     async with management.connection() as connection:
-        await workers.put(connection, "w", "", COPY, 4)
+        await workers.put(connection, "w", "", COPY, 4, 75)
     return TenantLimitCache(management)
 
 
@@ -210,7 +210,7 @@ async def test_what_workers_do_for_some_tenants_is_divided_among_these_alone(
             ("d", "", ["acme"], 20),
         ):
             reserved = Installed(frozenset(names), frozenset(), {})
-            await workers.put(connection, name, queue, reserved, steps)
+            await workers.put(connection, name, queue, reserved, steps, 75)
     tenants, queues = ("acme", "bolt", "crag"), ("gpu", "both", "")
     await have(management, {(one, queue): MANY for one in tenants for queue in queues})
     await cache.refresh()

@@ -11,7 +11,9 @@ from tests.support.runs_client import reason
 from nagaya.runs.v1 import tenant_limit_service_pb2 as pb
 from nagaya.runs.v1 import tenant_limit_service_pb2_grpc
 from runs.api.relay.outbox import OutboxRelay
+from runs.domain.installed import Installed
 from runs.domain.tenant_limits import TenantLimits
+from runs.store import run_demand, workers
 from runs.tenant_limit_cache import TenantLimitCache
 from servicekit.errors import DomainError
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from runs.domain.plan import RunStart
 
 PER_MINUTE = 60
+NOTHING = Installed(frozenset(), frozenset(), {})
 
 
 def limits(server: RunningServer, tenant_id: str) -> Any:  # noqa: ANN401 - a stub
@@ -54,6 +57,48 @@ async def test_whoever_may_act_for_all_tenants_sets_limits(
     request.limits.CopyFrom(pb.TenantLimits())
     await limits(server, "*").SetTenantLimits(request)
     assert await registry.fetchval("SELECT count(*) FROM runs_tenant_limits") == 0
+
+
+async def test_what_a_tenant_may_have_now_is_shown_and_why(
+    server: RunningServer, management: ManagementPool
+) -> None:
+    async with management.connection() as connection:
+        await workers.put(connection, "a", "", NOTHING, 100, 75)
+        await workers.put(connection, "b", "", NOTHING, 20, 50)
+        own = Installed(frozenset({"acme"}), frozenset(), {})
+        await workers.put(connection, "c", "gpu", own, 8, 75)
+        await run_demand.put(connection, {(one, ""): 1_000 for one in ("acme", "bolt", "crag")})
+
+    async def set_limits(**limits: int) -> None:
+        request = pb.SetTenantLimitsRequest(tenant_id="acme", limits=pb.TenantLimits(**limits))
+        await limits_of_all.SetTenantLimits(request)
+
+    async def shown(tenant_id: str = "acme") -> list[tuple[str, int, str, int, int, int]]:
+        request = pb.GetTenantLimitsRequest(tenant_id=tenant_id)
+        now = (await limits(server, tenant_id).GetTenantLimits(request)).now
+        return [
+            (
+                *(one.task_queue, one.runs_at_once, pb.RunBound.Name(one.run_bound)),
+                *(one.other_tenant_count, one.worker_steps, one.max_steps),
+            )
+            for one in now.task_queues
+        ]
+
+    limits_of_all = limits(server, "*")
+    await set_limits()
+    beside = ("", 40, "RUN_BOUND_OTHER_TENANTS", 2, 120, 75 + 10)
+    assert await shown() == [beside, ("gpu", 8, "RUN_BOUND_WORKERS", 0, 8, 6)]
+    assert await shown("bolt") == [beside]
+    await set_limits(max_runs=8, max_steps=7)
+    assert await shown() == [
+        ("", 8, "RUN_BOUND_MAX_RUNS", 2, 120, 7 + 7),
+        ("gpu", 8, "RUN_BOUND_MAX_RUNS", 0, 8, 6),
+    ]
+    await set_limits(weight=2)
+    assert await shown() == [
+        ("", 60, "RUN_BOUND_OTHER_TENANTS", 2, 120, 85 + 13),
+        ("gpu", 8, "RUN_BOUND_WORKERS", 0, 8, 6),
+    ]
 
 
 class NotedLauncher:

@@ -79,6 +79,6 @@ async def test_a_worker_goes_on_recording_what_is_installed(
     monkeypatch.setattr("runs.store.workers.put", lambda *_: failing())
     monkeypatch.setattr("runs.store.workers.remove", AsyncMock())
     installed = Installed(frozenset(), frozenset(), {})
-    registration = Registration(MagicMock(), "queue", installed, 100)
+    registration = Registration(MagicMock(), "queue", installed, 100, 75)
     async with asyncio.timeout(20), registration.running():
         await failing.third.wait()

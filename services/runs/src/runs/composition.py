@@ -143,7 +143,9 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
         ApprovalServicer(Approvals(tenants, schedulers.runs, launcher), tenants),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(outgoing.webhooks, tenants),
-        TenantLimitServicer(TenantLimitChanges(data.management, limits), data.management),
+        TenantLimitServicer(
+            TenantLimitChanges(data.management, limits), data.management, limits.of
+        ),
         tenant_data_servicer(client, data, schedulers.runs, schedulers.webhooks),
     )
     pollers = (

@@ -17,9 +17,10 @@ from servicekit.errors import DomainError
 from servicekit.retries import RetryLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dataplane.tenants import ManagementPool
+    from runs.domain.installed import WorkerSteps
     from runs.domain.tenant_limits import TenantLimits
 
 _SECONDS = 1.0
@@ -83,20 +84,14 @@ class TenantLimitCache:
                     key: runs for key, runs in self._noted.items() if noted.get(key) != runs
                 }
             found = await tenant_limits.find_all(connection)
-            steps = _StepsAtOnce(await workers.steps_at_once(connection))
+            able = _Workers(await workers.steps_at_once(connection))
             demand = await run_demand.find_all(connection)
         demands = {queue: _by_level(runs, found) for queue, runs in demand.items()}
-        self._usual = replace(USUAL, steps_at_once=dict(steps.of_all), demands=demands)
+        self._usual = able.beside(USUAL, "", demands)
         known = {tenant_id for runs in demand.values() for tenant_id in runs}
         self._limits = {
-            tenant_id: replace(
-                found.get(tenant_id, USUAL),
-                steps_at_once=dict(steps.of_all + steps.dedicated.get(tenant_id, Counter())),
-                own_steps=dict(steps.own.get(tenant_id, {})),
-                tenant_id=tenant_id,
-                demands=steps.beside(tenant_id, demands),
-            )
-            for tenant_id in found.keys() | steps.dedicated.keys() | known
+            tenant_id: able.beside(found.get(tenant_id, USUAL), tenant_id, demands)
+            for tenant_id in found.keys() | able.tenants | known
         }
         self._known_once = True
         self._known = frozenset(
@@ -133,35 +128,65 @@ class TenantLimitCache:
             }
 
 
-class _StepsAtOnce:
-    """How many steps workers do at once, by task queue: those of all tenants, and others."""
+class _Workers:
+    """The workers that do steps now: those that do the runs of all tenants, and others."""
 
-    def __init__(self, found: Sequence[tuple[frozenset[str], str, int]]) -> None:
-        self.of_all: Counter[str] = Counter()
-        self.dedicated: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Those of workers that do the runs of a tenant, and not of all."""
-        self.own: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Those of workers that do a tenant's runs alone."""
-        self._sharing: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        for tenants, task_queue, steps in found:
-            if not tenants:
-                self.of_all[task_queue] += steps
-            for tenant_id in tenants:
-                self.dedicated[tenant_id][task_queue] += steps
-                self._sharing[tenant_id, task_queue] |= tenants
-                if len(tenants) == 1:
-                    self.own[tenant_id][task_queue] += steps
+    def __init__(self, found: Sequence[WorkerSteps]) -> None:
+        self._of_all = [worker for worker in found if not worker.tenants]
+        self._dedicated: defaultdict[str, list[WorkerSteps]] = defaultdict(list)
+        for worker in found:
+            for tenant_id in worker.tenants:
+                self._dedicated[tenant_id].append(worker)
+        self.tenants = self._dedicated.keys()
+        """Those of whom there are workers of their own."""
+        self._usual_steps = _steps(self._of_all)
+        self._usual_most = _most_steps(self._of_all, USUAL)
 
     def beside(
-        self, tenant_id: str, demands: Mapping[str, Sequence[RunDemand]]
+        self, limits: TenantLimits, tenant_id: str, demands: Mapping[str, Sequence[RunDemand]]
+    ) -> TenantLimits:
+        """Return the limits of a tenant with what workers do, and what others want of these."""
+        dedicated = self._dedicated.get(tenant_id, [])
+        usual = limits == USUAL and not dedicated
+        return replace(
+            limits,
+            tenant_id=tenant_id,
+            steps_at_once=self._usual_steps + _steps(dedicated),
+            own_steps=_steps(one for one in dedicated if len(one.tenants) == 1),
+            most_steps=self._usual_most
+            if usual
+            else _most_steps([*self._of_all, *dedicated], limits),
+            demands=self._sharing(dedicated, demands),
+        )
+
+    def _sharing(
+        self, dedicated: Sequence[WorkerSteps], demands: Mapping[str, Sequence[RunDemand]]
     ) -> Mapping[str, Sequence[RunDemand]]:
         """Return the demands of those that may use workers of a tenant too."""
         found = dict(demands)
-        for queue in self.dedicated.get(tenant_id, ()):
-            if queue in found and not self.of_all[queue]:
-                sharing = self._sharing[tenant_id, queue]
-                found[queue] = [one for one in found[queue] if one.tenant_id in sharing]
+        for queue in {one.task_queue for one in dedicated}:
+            if queue in found and not self._usual_steps[queue]:
+                tenants = frozenset[str]().union(
+                    *(one.tenants for one in dedicated if one.task_queue == queue)
+                )
+                found[queue] = [one for one in found[queue] if one.tenant_id in tenants]
         return found
+
+
+def _steps(workers: Iterable[WorkerSteps]) -> Counter[str]:
+    """Return how many steps workers do at once, by task queue."""
+    found = Counter[str]()
+    for worker in workers:
+        found[worker.task_queue] += worker.steps
+    return found
+
+
+def _most_steps(workers: Iterable[WorkerSteps], limits: TenantLimits) -> Counter[str]:
+    """Return how many of these a tenant holds at most, by task queue."""
+    found = Counter[str]()
+    for worker in workers:
+        found[worker.task_queue] += limits.steps_of(worker.steps, worker.tenant_share)
+    return found
 
 
 def _by_level(demand: Mapping[str, int], limits: Mapping[str, TenantLimits]) -> Sequence[RunDemand]:

@@ -29,6 +29,19 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSteps:
+    """How many steps one worker does at once, and for whom."""
+
+    tenants: frozenset[str]
+    """The only ones whose runs it does; all when empty."""
+    task_queue: str
+    """The pipelines' own task queue that it serves; empty for the common one."""
+    steps: int
+    tenant_share: int
+    """The most that one tenant holds of them, in percent of what the others leave."""
+
+
+@dataclass(frozen=True, slots=True)
 class CodeNeeds:
     """What a pipeline's version needs beside the workers that do its runs."""
 

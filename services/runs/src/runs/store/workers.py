@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from runs.domain.installed import Installed
+from runs.domain.installed import Installed, WorkerSteps
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
@@ -17,9 +17,11 @@ async def put(
     task_queue: str,
     installed: Installed,
     steps: int,
+    tenant_share: int,
 ) -> None:
     """Record what a worker can do, how many steps at once, and that it works now.
 
+    `tenant_share` is the most that one tenant holds of them, in percent of what the others leave.
     Old workers are forgotten.
     """
     await connection.execute(
@@ -28,12 +30,13 @@ async def put(
             DELETE FROM runs_workers WHERE seen_at < now() - interval '7 days' AND worker_id <> $1
         )
         INSERT INTO runs_workers (worker_id, task_queue, tenants, functions, graphs, steps_at_once,
-                                  seen_at)
-        VALUES ($1, $2, $3, $4, $5::jsonb, $6, now())
+                                  tenant_share, seen_at)
+        VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, now())
         ON CONFLICT (worker_id) DO UPDATE
            SET task_queue = EXCLUDED.task_queue, tenants = EXCLUDED.tenants,
                functions = EXCLUDED.functions, graphs = EXCLUDED.graphs,
-               steps_at_once = EXCLUDED.steps_at_once, seen_at = now()
+               steps_at_once = EXCLUDED.steps_at_once, tenant_share = EXCLUDED.tenant_share,
+               seen_at = now()
         """,
         worker_id,
         task_queue,
@@ -41,6 +44,7 @@ async def put(
         sorted(installed.functions),
         json.dumps({name: sorted(nodes) for name, nodes in sorted(installed.graphs.items())}),
         steps,
+        tenant_share,
     )
 
 
@@ -60,20 +64,16 @@ async def remove(connection: Connection, worker_id: str) -> None:
     )
 
 
-async def steps_at_once(connection: Connection) -> tuple[tuple[frozenset[str], str, int], ...]:
-    """Return how many steps workers do at once that work now, by the tenants whose runs they do.
-
-    No tenants are all. Each also with the task queue.
-    """
+async def steps_at_once(connection: Connection) -> tuple[WorkerSteps, ...]:
+    """Return how many steps each worker does at once that works now."""
     rows = await connection.fetch(
         """
-        SELECT tenants, task_queue, sum(steps_at_once)::int AS steps
+        SELECT tenants, task_queue, steps_at_once, tenant_share
           FROM runs_workers
          WHERE seen_at > now() - interval '3 minutes'
-         GROUP BY tenants, task_queue
         """
     )
-    return tuple((frozenset(row["tenants"]), row["task_queue"], row["steps"]) for row in rows)
+    return tuple(WorkerSteps(frozenset(row["tenants"]), *row[1:]) for row in rows)
 
 
 async def queues(connection: Connection) -> tuple[str, ...]:

@@ -122,8 +122,10 @@ async def _client(
 
 def _registration(config: WorkerConfig, data: DataPlane, code: InstalledCode) -> Registration:
     installed = code.installed_for(config.runs.tenants)
-    queue = config.runs.pipeline_queue
-    return Registration(data.management, queue, installed, config.steps_at_once)
+    return Registration(
+        *(data.management, config.runs.pipeline_queue, installed),
+        *(config.steps_at_once, config.tenant_share),
+    )
 
 
 def _export(slots: WorkerSlots, pool: FunctionPool) -> None:

@@ -28,12 +28,18 @@ class Registration:
     """This worker's row, which says what it can do and that it works."""
 
     def __init__(
-        self, management: ManagementPool, task_queue: str, installed: Installed, steps: int
+        self,
+        management: ManagementPool,
+        task_queue: str,
+        installed: Installed,
+        steps: int,
+        tenant_share: int,
     ) -> None:
         self._management = management
         self._task_queue = task_queue
         self._installed = installed
         self._steps = steps
+        self._tenant_share = tenant_share
         self._worker_id = uuid.uuid4().hex
 
     @asynccontextmanager
@@ -57,6 +63,7 @@ class Registration:
                         self._task_queue,
                         self._installed,
                         self._steps,
+                        self._tenant_share,
                     )
             except DomainError as error:
                 _log.info(

@@ -22,6 +22,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Why a tenant may have no more runs under way at once.
+type RunBound int32
+
+const (
+	RunBound_RUN_BOUND_UNSPECIFIED RunBound = 0
+	// The workers do no more steps at once; 100 when none has said that it works.
+	RunBound_RUN_BOUND_WORKERS RunBound = 1
+	// `TenantLimits.max_runs`.
+	RunBound_RUN_BOUND_MAX_RUNS RunBound = 2
+	// Other tenants have runs to do, and it has its part beside them, by weight.
+	RunBound_RUN_BOUND_OTHER_TENANTS RunBound = 3
+)
+
+// Enum value maps for RunBound.
+var (
+	RunBound_name = map[int32]string{
+		0: "RUN_BOUND_UNSPECIFIED",
+		1: "RUN_BOUND_WORKERS",
+		2: "RUN_BOUND_MAX_RUNS",
+		3: "RUN_BOUND_OTHER_TENANTS",
+	}
+	RunBound_value = map[string]int32{
+		"RUN_BOUND_UNSPECIFIED":   0,
+		"RUN_BOUND_WORKERS":       1,
+		"RUN_BOUND_MAX_RUNS":      2,
+		"RUN_BOUND_OTHER_TENANTS": 3,
+	}
+)
+
+func (x RunBound) Enum() *RunBound {
+	p := new(RunBound)
+	*p = x
+	return p
+}
+
+func (x RunBound) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RunBound) Descriptor() protoreflect.EnumDescriptor {
+	return file_nagaya_runs_v1_tenant_limit_service_proto_enumTypes[0].Descriptor()
+}
+
+func (RunBound) Type() protoreflect.EnumType {
+	return &file_nagaya_runs_v1_tenant_limit_service_proto_enumTypes[0]
+}
+
+func (x RunBound) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RunBound.Descriptor instead.
+func (RunBound) EnumDescriptor() ([]byte, []int) {
+	return file_nagaya_runs_v1_tenant_limit_service_proto_rawDescGZIP(), []int{0}
+}
+
 // What a tenant gets.
 type TenantLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -245,7 +301,9 @@ func (x *GetTenantLimitsRequest) GetTenantId() string {
 type GetTenantLimitsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its limits.
-	Limits        *TenantLimits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *TenantLimits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	// What it may have now, beside other tenants.
+	Now           *TenantShare `protobuf:"bytes,2,opt,name=now,proto3" json:"now,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -287,6 +345,150 @@ func (x *GetTenantLimitsResponse) GetLimits() *TenantLimits {
 	return nil
 }
 
+func (x *GetTenantLimitsResponse) GetNow() *TenantShare {
+	if x != nil {
+		return x.Now
+	}
+	return nil
+}
+
+// What a tenant may have of the workers at one moment, beside other tenants.
+type TenantShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The common task queue, and each that workers serve for it, by name.
+	TaskQueues    []*TaskQueueShare `protobuf:"bytes,1,rep,name=task_queues,json=taskQueues,proto3" json:"task_queues,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TenantShare) Reset() {
+	*x = TenantShare{}
+	mi := &file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantShare) ProtoMessage() {}
+
+func (x *TenantShare) ProtoReflect() protoreflect.Message {
+	mi := &file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantShare.ProtoReflect.Descriptor instead.
+func (*TenantShare) Descriptor() ([]byte, []int) {
+	return file_nagaya_runs_v1_tenant_limit_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TenantShare) GetTaskQueues() []*TaskQueueShare {
+	if x != nil {
+		return x.TaskQueues
+	}
+	return nil
+}
+
+// What a tenant may have of the workers of one task queue.
+type TaskQueueShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The pipelines' own task queue; empty for the common one.
+	TaskQueue string `protobuf:"bytes,1,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	// The most of its runs that are under way at once. Where there are more, none starts until so many have ended.
+	RunsAtOnce int32 `protobuf:"varint,2,opt,name=runs_at_once,json=runsAtOnce,proto3" json:"runs_at_once,omitempty"`
+	// Why there may be no more.
+	RunBound RunBound `protobuf:"varint,3,opt,name=run_bound,json=runBound,proto3,enum=nagaya.runs.v1.RunBound" json:"run_bound,omitempty"`
+	// How many other tenants have runs to do there, under way or waiting.
+	OtherTenantCount int32 `protobuf:"varint,4,opt,name=other_tenant_count,json=otherTenantCount,proto3" json:"other_tenant_count,omitempty"`
+	// How many steps the workers that do its runs do at once, all together; 0 when none has said within three minutes that it works.
+	WorkerSteps int32 `protobuf:"varint,5,opt,name=worker_steps,json=workerSteps,proto3" json:"worker_steps,omitempty"`
+	// The most of these steps that are of its runs while no other tenant has any; beside others fewer, as they leave it.
+	MaxSteps      int32 `protobuf:"varint,6,opt,name=max_steps,json=maxSteps,proto3" json:"max_steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskQueueShare) Reset() {
+	*x = TaskQueueShare{}
+	mi := &file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskQueueShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskQueueShare) ProtoMessage() {}
+
+func (x *TaskQueueShare) ProtoReflect() protoreflect.Message {
+	mi := &file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskQueueShare.ProtoReflect.Descriptor instead.
+func (*TaskQueueShare) Descriptor() ([]byte, []int) {
+	return file_nagaya_runs_v1_tenant_limit_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TaskQueueShare) GetTaskQueue() string {
+	if x != nil {
+		return x.TaskQueue
+	}
+	return ""
+}
+
+func (x *TaskQueueShare) GetRunsAtOnce() int32 {
+	if x != nil {
+		return x.RunsAtOnce
+	}
+	return 0
+}
+
+func (x *TaskQueueShare) GetRunBound() RunBound {
+	if x != nil {
+		return x.RunBound
+	}
+	return RunBound_RUN_BOUND_UNSPECIFIED
+}
+
+func (x *TaskQueueShare) GetOtherTenantCount() int32 {
+	if x != nil {
+		return x.OtherTenantCount
+	}
+	return 0
+}
+
+func (x *TaskQueueShare) GetWorkerSteps() int32 {
+	if x != nil {
+		return x.WorkerSteps
+	}
+	return 0
+}
+
+func (x *TaskQueueShare) GetMaxSteps() int32 {
+	if x != nil {
+		return x.MaxSteps
+	}
+	return 0
+}
+
 var File_nagaya_runs_v1_tenant_limit_service_proto protoreflect.FileDescriptor
 
 const file_nagaya_runs_v1_tenant_limit_service_proto_rawDesc = "" +
@@ -303,9 +505,27 @@ const file_nagaya_runs_v1_tenant_limit_service_proto_rawDesc = "" +
 	"\x17SetTenantLimitsResponse\x124\n" +
 	"\x06limits\x18\x01 \x01(\v2\x1c.nagaya.runs.v1.TenantLimitsR\x06limits\"5\n" +
 	"\x16GetTenantLimitsRequest\x12\x1b\n" +
-	"\ttenant_id\x18\x01 \x01(\tR\btenantId\"O\n" +
+	"\ttenant_id\x18\x01 \x01(\tR\btenantId\"~\n" +
 	"\x17GetTenantLimitsResponse\x124\n" +
-	"\x06limits\x18\x01 \x01(\v2\x1c.nagaya.runs.v1.TenantLimitsR\x06limits2\xa9\x02\n" +
+	"\x06limits\x18\x01 \x01(\v2\x1c.nagaya.runs.v1.TenantLimitsR\x06limits\x12-\n" +
+	"\x03now\x18\x02 \x01(\v2\x1b.nagaya.runs.v1.TenantShareR\x03now\"N\n" +
+	"\vTenantShare\x12?\n" +
+	"\vtask_queues\x18\x01 \x03(\v2\x1e.nagaya.runs.v1.TaskQueueShareR\n" +
+	"taskQueues\"\xf6\x01\n" +
+	"\x0eTaskQueueShare\x12\x1d\n" +
+	"\n" +
+	"task_queue\x18\x01 \x01(\tR\ttaskQueue\x12 \n" +
+	"\fruns_at_once\x18\x02 \x01(\x05R\n" +
+	"runsAtOnce\x125\n" +
+	"\trun_bound\x18\x03 \x01(\x0e2\x18.nagaya.runs.v1.RunBoundR\brunBound\x12,\n" +
+	"\x12other_tenant_count\x18\x04 \x01(\x05R\x10otherTenantCount\x12!\n" +
+	"\fworker_steps\x18\x05 \x01(\x05R\vworkerSteps\x12\x1b\n" +
+	"\tmax_steps\x18\x06 \x01(\x05R\bmaxSteps*q\n" +
+	"\bRunBound\x12\x19\n" +
+	"\x15RUN_BOUND_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11RUN_BOUND_WORKERS\x10\x01\x12\x16\n" +
+	"\x12RUN_BOUND_MAX_RUNS\x10\x02\x12\x1b\n" +
+	"\x17RUN_BOUND_OTHER_TENANTS\x10\x032\xa9\x02\n" +
 	"\x12TenantLimitService\x12\x8c\x01\n" +
 	"\x0fSetTenantLimits\x12&.nagaya.runs.v1.SetTenantLimitsRequest\x1a'.nagaya.runs.v1.SetTenantLimitsResponse\"(\x8a\xb5\x18!\n" +
 	"\flimits.write\x1a\x11tenant_limits.set\x90\x02\x02\x12\x83\x01\n" +
@@ -325,27 +545,34 @@ func file_nagaya_runs_v1_tenant_limit_service_proto_rawDescGZIP() []byte {
 	return file_nagaya_runs_v1_tenant_limit_service_proto_rawDescData
 }
 
-var file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_nagaya_runs_v1_tenant_limit_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_nagaya_runs_v1_tenant_limit_service_proto_goTypes = []any{
-	(*TenantLimits)(nil),            // 0: nagaya.runs.v1.TenantLimits
-	(*SetTenantLimitsRequest)(nil),  // 1: nagaya.runs.v1.SetTenantLimitsRequest
-	(*SetTenantLimitsResponse)(nil), // 2: nagaya.runs.v1.SetTenantLimitsResponse
-	(*GetTenantLimitsRequest)(nil),  // 3: nagaya.runs.v1.GetTenantLimitsRequest
-	(*GetTenantLimitsResponse)(nil), // 4: nagaya.runs.v1.GetTenantLimitsResponse
+	(RunBound)(0),                   // 0: nagaya.runs.v1.RunBound
+	(*TenantLimits)(nil),            // 1: nagaya.runs.v1.TenantLimits
+	(*SetTenantLimitsRequest)(nil),  // 2: nagaya.runs.v1.SetTenantLimitsRequest
+	(*SetTenantLimitsResponse)(nil), // 3: nagaya.runs.v1.SetTenantLimitsResponse
+	(*GetTenantLimitsRequest)(nil),  // 4: nagaya.runs.v1.GetTenantLimitsRequest
+	(*GetTenantLimitsResponse)(nil), // 5: nagaya.runs.v1.GetTenantLimitsResponse
+	(*TenantShare)(nil),             // 6: nagaya.runs.v1.TenantShare
+	(*TaskQueueShare)(nil),          // 7: nagaya.runs.v1.TaskQueueShare
 }
 var file_nagaya_runs_v1_tenant_limit_service_proto_depIdxs = []int32{
-	0, // 0: nagaya.runs.v1.SetTenantLimitsRequest.limits:type_name -> nagaya.runs.v1.TenantLimits
-	0, // 1: nagaya.runs.v1.SetTenantLimitsResponse.limits:type_name -> nagaya.runs.v1.TenantLimits
-	0, // 2: nagaya.runs.v1.GetTenantLimitsResponse.limits:type_name -> nagaya.runs.v1.TenantLimits
-	1, // 3: nagaya.runs.v1.TenantLimitService.SetTenantLimits:input_type -> nagaya.runs.v1.SetTenantLimitsRequest
-	3, // 4: nagaya.runs.v1.TenantLimitService.GetTenantLimits:input_type -> nagaya.runs.v1.GetTenantLimitsRequest
-	2, // 5: nagaya.runs.v1.TenantLimitService.SetTenantLimits:output_type -> nagaya.runs.v1.SetTenantLimitsResponse
-	4, // 6: nagaya.runs.v1.TenantLimitService.GetTenantLimits:output_type -> nagaya.runs.v1.GetTenantLimitsResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 0: nagaya.runs.v1.SetTenantLimitsRequest.limits:type_name -> nagaya.runs.v1.TenantLimits
+	1, // 1: nagaya.runs.v1.SetTenantLimitsResponse.limits:type_name -> nagaya.runs.v1.TenantLimits
+	1, // 2: nagaya.runs.v1.GetTenantLimitsResponse.limits:type_name -> nagaya.runs.v1.TenantLimits
+	6, // 3: nagaya.runs.v1.GetTenantLimitsResponse.now:type_name -> nagaya.runs.v1.TenantShare
+	7, // 4: nagaya.runs.v1.TenantShare.task_queues:type_name -> nagaya.runs.v1.TaskQueueShare
+	0, // 5: nagaya.runs.v1.TaskQueueShare.run_bound:type_name -> nagaya.runs.v1.RunBound
+	2, // 6: nagaya.runs.v1.TenantLimitService.SetTenantLimits:input_type -> nagaya.runs.v1.SetTenantLimitsRequest
+	4, // 7: nagaya.runs.v1.TenantLimitService.GetTenantLimits:input_type -> nagaya.runs.v1.GetTenantLimitsRequest
+	3, // 8: nagaya.runs.v1.TenantLimitService.SetTenantLimits:output_type -> nagaya.runs.v1.SetTenantLimitsResponse
+	5, // 9: nagaya.runs.v1.TenantLimitService.GetTenantLimits:output_type -> nagaya.runs.v1.GetTenantLimitsResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_nagaya_runs_v1_tenant_limit_service_proto_init() }
@@ -358,13 +585,14 @@ func file_nagaya_runs_v1_tenant_limit_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nagaya_runs_v1_tenant_limit_service_proto_rawDesc), len(file_nagaya_runs_v1_tenant_limit_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   5,
+			NumEnums:      1,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_nagaya_runs_v1_tenant_limit_service_proto_goTypes,
 		DependencyIndexes: file_nagaya_runs_v1_tenant_limit_service_proto_depIdxs,
+		EnumInfos:         file_nagaya_runs_v1_tenant_limit_service_proto_enumTypes,
 		MessageInfos:      file_nagaya_runs_v1_tenant_limit_service_proto_msgTypes,
 	}.Build()
 	File_nagaya_runs_v1_tenant_limit_service_proto = out.File

@@ -33,7 +33,7 @@ type TenantLimitServiceClient interface {
 	//
 	// Only a caller who may act for all tenants sets them.
 	SetTenantLimits(ctx context.Context, in *SetTenantLimitsRequest, opts ...grpc.CallOption) (*SetTenantLimitsResponse, error)
-	// Returns a tenant's limits.
+	// Returns a tenant's limits, and what it may have of the workers now.
 	GetTenantLimits(ctx context.Context, in *GetTenantLimitsRequest, opts ...grpc.CallOption) (*GetTenantLimitsResponse, error)
 }
 
@@ -75,7 +75,7 @@ type TenantLimitServiceServer interface {
 	//
 	// Only a caller who may act for all tenants sets them.
 	SetTenantLimits(context.Context, *SetTenantLimitsRequest) (*SetTenantLimitsResponse, error)
-	// Returns a tenant's limits.
+	// Returns a tenant's limits, and what it may have of the workers now.
 	GetTenantLimits(context.Context, *GetTenantLimitsRequest) (*GetTenantLimitsResponse, error)
 	mustEmbedUnimplementedTenantLimitServiceServer()
 }

@@ -27,7 +27,7 @@ from nagaya.options.v1 import method_policy_pb2 as nagaya_dot_options_dot_v1_dot
 from nagaya.options.v1 import text_rules_pb2 as nagaya_dot_options_dot_v1_dot_text__rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/runs/v1/tenant_limit_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x96\x01\n\x0cTenantLimits\x12\'\n\x06weight\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1a\n\tmax_steps\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12&\n\x11starts_per_minute\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xe0\xd4\x03(\x00\x12\x19\n\x08max_runs\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"l\n\x16SetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x34\n\x06limits\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimitsB\x06\xbaH\x03\xc8\x01\x01\"G\n\x17SetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits\"6\n\x16GetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"G\n\x17GetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits2\xa9\x02\n\x12TenantLimitService\x12\x8c\x01\n\x0fSetTenantLimits\x12&.nagaya.runs.v1.SetTenantLimitsRequest\x1a\'.nagaya.runs.v1.SetTenantLimitsResponse\"(\x90\x02\x02\x8a\xb5\x18!\n\x0climits.write\x1a\x11tenant_limits.set\x12\x83\x01\n\x0fGetTenantLimits\x12&.nagaya.runs.v1.GetTenantLimitsRequest\x1a\'.nagaya.runs.v1.GetTenantLimitsResponse\"\x1f\x90\x02\x01\x8a\xb5\x18\x18\n\x0blimits.read\x12\ttenant_idB\x7f\n\x12\x64\x65v.nagaya.runs.v1B\x17TenantLimitServiceProtoP\x01Z=github.com/nagaya/nagaya/clients/go/gen/nagaya/runs/v1;runsv1\xaa\x02\x0eNagaya.Runs.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)nagaya/runs/v1/tenant_limit_service.proto\x12\x0enagaya.runs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%nagaya/options/v1/method_policy.proto\x1a\"nagaya/options/v1/text_rules.proto\"\x96\x01\n\x0cTenantLimits\x12\'\n\x06weight\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00\x12\x1a\n\tmax_steps\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12&\n\x11starts_per_minute\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xe0\xd4\x03(\x00\x12\x19\n\x08max_runs\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"l\n\x16SetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\x12\x34\n\x06limits\x18\x02 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimitsB\x06\xbaH\x03\xc8\x01\x01\"G\n\x17SetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits\"6\n\x16GetTenantLimitsRequest\x12\x1c\n\ttenant_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x88\xb5\x18\x01\"q\n\x17GetTenantLimitsResponse\x12,\n\x06limits\x18\x01 \x01(\x0b\x32\x1c.nagaya.runs.v1.TenantLimits\x12(\n\x03now\x18\x02 \x01(\x0b\x32\x1b.nagaya.runs.v1.TenantShare\"B\n\x0bTenantShare\x12\x33\n\x0btask_queues\x18\x01 \x03(\x0b\x32\x1e.nagaya.runs.v1.TaskQueueShare\"\xac\x01\n\x0eTaskQueueShare\x12\x12\n\ntask_queue\x18\x01 \x01(\t\x12\x14\n\x0cruns_at_once\x18\x02 \x01(\x05\x12+\n\trun_bound\x18\x03 \x01(\x0e\x32\x18.nagaya.runs.v1.RunBound\x12\x1a\n\x12other_tenant_count\x18\x04 \x01(\x05\x12\x14\n\x0cworker_steps\x18\x05 \x01(\x05\x12\x11\n\tmax_steps\x18\x06 \x01(\x05*q\n\x08RunBound\x12\x19\n\x15RUN_BOUND_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_BOUND_WORKERS\x10\x01\x12\x16\n\x12RUN_BOUND_MAX_RUNS\x10\x02\x12\x1b\n\x17RUN_BOUND_OTHER_TENANTS\x10\x03\x32\xa9\x02\n\x12TenantLimitService\x12\x8c\x01\n\x0fSetTenantLimits\x12&.nagaya.runs.v1.SetTenantLimitsRequest\x1a\'.nagaya.runs.v1.SetTenantLimitsResponse\"(\x90\x02\x02\x8a\xb5\x18!\n\x0climits.write\x1a\x11tenant_limits.set\x12\x83\x01\n\x0fGetTenantLimits\x12&.nagaya.runs.v1.GetTenantLimitsRequest\x1a\'.nagaya.runs.v1.GetTenantLimitsResponse\"\x1f\x90\x02\x01\x8a\xb5\x18\x18\n\x0blimits.read\x12\ttenant_idB\x7f\n\x12\x64\x65v.nagaya.runs.v1B\x17TenantLimitServiceProtoP\x01Z=github.com/nagaya/nagaya/clients/go/gen/nagaya/runs/v1;runsv1\xaa\x02\x0eNagaya.Runs.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,6 +53,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANTLIMITSERVICE'].methods_by_name['SetTenantLimits']._serialized_options = b'\220\002\002\212\265\030!\n\014limits.write\032\021tenant_limits.set'
   _globals['_TENANTLIMITSERVICE'].methods_by_name['GetTenantLimits']._loaded_options = None
   _globals['_TENANTLIMITSERVICE'].methods_by_name['GetTenantLimits']._serialized_options = b'\220\002\001\212\265\030\030\n\013limits.read\022\ttenant_id'
+  _globals['_RUNBOUND']._serialized_start=915
+  _globals['_RUNBOUND']._serialized_end=1028
   _globals['_TENANTLIMITS']._serialized_start=166
   _globals['_TENANTLIMITS']._serialized_end=316
   _globals['_SETTENANTLIMITSREQUEST']._serialized_start=318
@@ -62,7 +64,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTENANTLIMITSREQUEST']._serialized_start=501
   _globals['_GETTENANTLIMITSREQUEST']._serialized_end=555
   _globals['_GETTENANTLIMITSRESPONSE']._serialized_start=557
-  _globals['_GETTENANTLIMITSRESPONSE']._serialized_end=628
-  _globals['_TENANTLIMITSERVICE']._serialized_start=631
-  _globals['_TENANTLIMITSERVICE']._serialized_end=928
+  _globals['_GETTENANTLIMITSRESPONSE']._serialized_end=670
+  _globals['_TENANTSHARE']._serialized_start=672
+  _globals['_TENANTSHARE']._serialized_end=738
+  _globals['_TASKQUEUESHARE']._serialized_start=741
+  _globals['_TASKQUEUESHARE']._serialized_end=913
+  _globals['_TENANTLIMITSERVICE']._serialized_start=1031
+  _globals['_TENANTLIMITSERVICE']._serialized_end=1328
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +18,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RunBound:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunBoundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunBound.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_BOUND_UNSPECIFIED: _RunBound.ValueType  # 0
+    RUN_BOUND_WORKERS: _RunBound.ValueType  # 1
+    """The workers do no more steps at once; 100 when none has said that it works."""
+    RUN_BOUND_MAX_RUNS: _RunBound.ValueType  # 2
+    """`TenantLimits.max_runs`."""
+    RUN_BOUND_OTHER_TENANTS: _RunBound.ValueType  # 3
+    """Other tenants have runs to do, and it has its part beside them, by weight."""
+
+class RunBound(_RunBound, metaclass=_RunBoundEnumTypeWrapper):
+    """Why a tenant may have no more runs under way at once."""
+
+RUN_BOUND_UNSPECIFIED: RunBound.ValueType  # 0
+RUN_BOUND_WORKERS: RunBound.ValueType  # 1
+"""The workers do no more steps at once; 100 when none has said that it works."""
+RUN_BOUND_MAX_RUNS: RunBound.ValueType  # 2
+"""`TenantLimits.max_runs`."""
+RUN_BOUND_OTHER_TENANTS: RunBound.ValueType  # 3
+"""Other tenants have runs to do, and it has its part beside them, by weight."""
+Global___RunBound: _TypeAlias = RunBound  # noqa: Y015
 
 @_typing.final
 class TenantLimits(_message.Message):
@@ -128,19 +157,91 @@ class GetTenantLimitsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMITS_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def limits(self) -> Global___TenantLimits:
         """Its limits."""
+
+    @_builtins.property
+    def now(self) -> Global___TenantShare:
+        """What it may have now, beside other tenants."""
 
     def __init__(
         self,
         *,
         limits: Global___TenantLimits | None = ...,
+        now: Global___TenantShare | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "now", b"now"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTenantLimitsResponse: _TypeAlias = GetTenantLimitsResponse  # noqa: Y015
+
+@_typing.final
+class TenantShare(_message.Message):
+    """What a tenant may have of the workers at one moment, beside other tenants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_QUEUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task_queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskQueueShare]:
+        """The common task queue, and each that workers serve for it, by name."""
+
+    def __init__(
+        self,
+        *,
+        task_queues: _abc.Iterable[Global___TaskQueueShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_queues", b"task_queues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantShare: _TypeAlias = TenantShare  # noqa: Y015
+
+@_typing.final
+class TaskQueueShare(_message.Message):
+    """What a tenant may have of the workers of one task queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    RUNS_AT_ONCE_FIELD_NUMBER: _builtins.int
+    RUN_BOUND_FIELD_NUMBER: _builtins.int
+    OTHER_TENANT_COUNT_FIELD_NUMBER: _builtins.int
+    WORKER_STEPS_FIELD_NUMBER: _builtins.int
+    MAX_STEPS_FIELD_NUMBER: _builtins.int
+    task_queue: _builtins.str
+    """The pipelines' own task queue; empty for the common one."""
+    runs_at_once: _builtins.int
+    """The most of its runs that are under way at once. Where there are more, none starts until so many have ended."""
+    run_bound: Global___RunBound.ValueType
+    """Why there may be no more."""
+    other_tenant_count: _builtins.int
+    """How many other tenants have runs to do there, under way or waiting."""
+    worker_steps: _builtins.int
+    """How many steps the workers that do its runs do at once, all together; 0 when none has said within three minutes that it works."""
+    max_steps: _builtins.int
+    """The most of these steps that are of its runs while no other tenant has any; beside others fewer, as they leave it."""
+    def __init__(
+        self,
+        *,
+        task_queue: _builtins.str = ...,
+        runs_at_once: _builtins.int = ...,
+        run_bound: Global___RunBound.ValueType = ...,
+        other_tenant_count: _builtins.int = ...,
+        worker_steps: _builtins.int = ...,
+        max_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_steps", b"max_steps", "other_tenant_count", b"other_tenant_count", "run_bound", b"run_bound", "runs_at_once", b"runs_at_once", "task_queue", b"task_queue", "worker_steps", b"worker_steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskQueueShare: _TypeAlias = TaskQueueShare  # noqa: Y015

@@ -61,7 +61,7 @@ class TenantLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTenantLimits(self, request, context):
-        """Returns a tenant's limits.
+        """Returns a tenant's limits, and what it may have of the workers now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

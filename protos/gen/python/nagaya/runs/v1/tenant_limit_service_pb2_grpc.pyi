@@ -22,7 +22,7 @@ class TenantLimitServiceStub:
     Only a caller who may act for all tenants sets them.
     """
     GetTenantLimits: _aio.UnaryUnaryMultiCallable[_tenant_limit_service_pb2.GetTenantLimitsRequest, _tenant_limit_service_pb2.GetTenantLimitsResponse]
-    """Returns a tenant's limits."""
+    """Returns a tenant's limits, and what it may have of the workers now."""
 
 class TenantLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """How much of the workers a tenant gets beside others, and how many of its runs are under way."""
@@ -44,6 +44,6 @@ class TenantLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_limit_service_pb2.GetTenantLimitsRequest,
         context: _aio.ServicerContext[_tenant_limit_service_pb2.GetTenantLimitsRequest, _abc.Awaitable[_tenant_limit_service_pb2.GetTenantLimitsResponse]],
     ) -> _abc.Awaitable[_tenant_limit_service_pb2.GetTenantLimitsResponse]:
-        """Returns a tenant's limits."""
+        """Returns a tenant's limits, and what it may have of the workers now."""
 
 def add_TenantLimitServiceServicer_to_server(servicer: TenantLimitServiceServicer, server: _aio.Server) -> None: ...

@@ -104,10 +104,7 @@ class WorkerSlots:
 
     def _share_of(self, tenant_id: str, tenant: _Tenant) -> int:
         left = self.count - (self._held - tenant.held)
-        limits = self._limits(tenant_id)
-        wanted = limits.weight * self._share
-        most = max(1, int(left * wanted / (wanted + 100 - self._share)))
-        return min(most, limits.max_steps) if limits.max_steps else most
+        return self._limits(tenant_id).steps_of(left, self._share)
 
 
 class _Tenant:
