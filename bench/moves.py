@@ -40,8 +40,10 @@ from nagaya.tenant.v1 import (
 from nagaya_local.machine.ports import free_port
 from nagaya_local.machine.running import running
 from nagaya_local.parts.postgres import PostgresServer
+from servicekit.call import acting_as
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError
+from servicekit.identity import workload_principal
 from servicekit.testing import Keys
 
 if TYPE_CHECKING:
@@ -83,8 +85,9 @@ class Writers:
 
     async def _write(self, number: str) -> None:
         try:
-            async with self.pools.transaction(_TENANT) as connection:
-                await audit.append(connection, "note", "run", number)
+            with acting_as(workload_principal("runs")):
+                async with self.pools.transaction(_TENANT) as connection:
+                    await audit.append(connection, "note", "run", number)
         except DomainError:
             self.failed += 1
         else:
