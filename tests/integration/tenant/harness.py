@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from tenant.config import Config
+    from tenant.creation import Step
     from tenant.domain.operations import Operation
-    from tenant.saga import Step
 
 ADA = Principal("ada", None, frozenset({"*"}), frozenset({"*"}))
 

@@ -31,7 +31,7 @@ APPEND = "SELECT audit_append('ada', 'run.create', 'run', $1, NULL)"
 def older(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Until it is undone, tenants' databases are as in the release before the pass."""
     before = [m for m in own_migrations(MIGRATIONS) if m.target == "management" or m.number < 3]
-    monkeypatch.setattr("tenant.foundation.own_migrations", lambda _: before)
+    monkeypatch.setattr("tenant.composition.foundation.own_migrations", lambda _: before)
     return monkeypatch
 
 

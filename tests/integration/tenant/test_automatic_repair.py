@@ -11,11 +11,11 @@ from tests.integration.tenant.harness import RUNS, killed_after, migration, star
 from tests.integration.tenant.purges import forget, purged
 from tests.support.audit_log import chain
 
+from tenant.creation import Step
 from tenant.errors import ServerUnavailable
 from tenant.peers.tenant_data import TenantDataPeers
 from tenant.provisioning import Provisioning
 from tenant.rollout.rollout import Rollout
-from tenant.saga import Step
 
 if TYPE_CHECKING:
     import asyncpg

@@ -21,6 +21,7 @@ from tests.support.audit_log import chain
 from tests.support.waiting import wait_until
 
 from tenant.app.purge_schedule import PurgeSchedule
+from tenant.creation import Step
 from tenant.domain.operations import OperationState
 from tenant.domain.tenants import TenantState
 from tenant.errors import (
@@ -30,7 +31,6 @@ from tenant.errors import (
 )
 from tenant.errors.deletion import TenantNotDeleted
 from tenant.operations.saga import tenant_lock
-from tenant.saga import Step
 
 if TYPE_CHECKING:
     import asyncpg

@@ -12,12 +12,12 @@ from tests.integration.tenant.moves import databases_on, interrupt_drop
 from tests.integration.tenant.purges import forget, purged
 from tests.support.audit_log import chain
 
+from tenant.creation import Step
 from tenant.domain.operations import OperationState
 from tenant.domain.repair import FindingAction, FindingKind
 from tenant.errors.deletion import PeerUnknown
 from tenant.operations.saga import tenant_lock
 from tenant.peers.tenant_data import TenantDataPeers
-from tenant.saga import Step
 from tenant.store import deletion_certificates
 
 if TYPE_CHECKING:

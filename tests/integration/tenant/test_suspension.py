@@ -8,9 +8,9 @@ import pytest
 from tests.integration.tenant.harness import RUNS, killed_after, migration, started
 from tests.support.audit_log import chain
 
+from tenant.creation import Step
 from tenant.domain.tenants import TenantState
 from tenant.errors import MigrationFailed, TenantNotFound, TenantNotReady
-from tenant.saga import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

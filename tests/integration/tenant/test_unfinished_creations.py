@@ -10,9 +10,9 @@ from tests.integration.tenant.creations import check_complete
 from tests.integration.tenant.harness import killed_after, killed_at, started
 from tests.support.waiting import wait_until
 
+from tenant.creation import Step
 from tenant.domain.tenants import TenantState
 from tenant.errors import TenantExists
-from tenant.saga import Step
 from tenant.store import databases
 
 if TYPE_CHECKING:

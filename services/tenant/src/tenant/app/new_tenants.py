@@ -13,13 +13,13 @@ from tenant.store import credentials, schema_states, servers, tenants
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
+    from tenant.creation import TenantActivation
     from tenant.domain.audit import ChainLink
     from tenant.domain.backups import NewTenant
     from tenant.domain.encryption import KeyRing
     from tenant.domain.operations import Operation
     from tenant.domain.tenants import Tenant
     from tenant.provisioning import Provisioning
-    from tenant.saga import TenantActivation
     from tenant.signed_anchors import SignedAnchors
     from tenant.store.database_servers import DatabaseServers
 

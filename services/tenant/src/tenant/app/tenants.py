@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from dataplane.tenants import ManagementPool
+    from tenant.creation import TenantActivation, TenantCreation
     from tenant.domain.operations import Operation
     from tenant.operations.runner import OperationRunner
     from tenant.provisioning import Provisioning
-    from tenant.saga import TenantActivation, TenantCreation
     from tenant.store.locks import AdvisoryLocks
     from tenant.store.server import ProvisionedServer
 

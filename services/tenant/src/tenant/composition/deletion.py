@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tenant.app.audit_anchors import AuditAnchors
     from tenant.app.schema import Schema
     from tenant.app.tenants import Tenants
+    from tenant.composition.foundation import Foundation
     from tenant.config import Config
     from tenant.deletion.purge import TenantFiles
-    from tenant.foundation import Foundation
     from tenant.operations.operations import Operations
     from tenant.operations.saga import Saga
     from tenant.provisioning import Provisioning

@@ -15,8 +15,8 @@ from tenant.servicer.servers import ServerServicer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tenant.audit_composition import LogComposition
-    from tenant.foundation import Foundation
+    from tenant.composition.audit import LogComposition
+    from tenant.composition.foundation import Foundation
     from tenant.operations.operations import Operations
     from tenant.operations.saga import Saga
 

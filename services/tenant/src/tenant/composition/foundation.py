@@ -11,6 +11,7 @@ from tenant.app.bootstrap import Bootstrap
 from tenant.app.key_source import KeySource
 from tenant.app.startup import own_migrations
 from tenant.config import MIGRATIONS
+from tenant.creation import TenantActivation
 from tenant.domain.databases import AuditRoles
 from tenant.domain.encryption import KeyRing
 from tenant.domain.servers import MAIN
@@ -21,7 +22,6 @@ from tenant.rollout.audit_protection import AuditProtection
 from tenant.rollout.migrator import Migrator
 from tenant.rollout.rollout import Rollout
 from tenant.rollout.template import TemplateDatabase
-from tenant.saga import TenantActivation
 from tenant.store.database_servers import DatabaseServers
 from tenant.store.locks import AdvisoryLocks
 from tenant.store.server import APPLICATION, ProvisionedServer

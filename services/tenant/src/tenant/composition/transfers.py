@@ -12,7 +12,7 @@ from tenant.app.exports import TenantExport
 from tenant.app.imports import TenantImport
 from tenant.app.transfer_sweep import TransferSweep
 from tenant.app.transfers import Transfers
-from tenant.backup_composition import compose_new_tenants
+from tenant.composition.backups import compose_new_tenants
 from tenant.domain.operations import OperationKind
 from tenant.operations.saga import Saga, Step
 from tenant.servicer.transfers import TransferServicer
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import TenantPools
     from tenant.app.audit import AuditVerification
-    from tenant.backup_composition import BackupFoundation
+    from tenant.composition.backups import BackupFoundation
     from tenant.config import Config
     from tenant.peers.objects import TenantObjects
 

@@ -17,8 +17,8 @@ from tenant.store.anchor_files import AnchorFiles
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool, TenantPools
+    from tenant.composition.foundation import Foundation
     from tenant.config import Config
-    from tenant.foundation import Foundation
 
 _VERIFICATIONS = 2  # at once: each keeps a processor of the database server busy
 _VERIFICATION_SECONDS = 60.0  # longer than a part may take

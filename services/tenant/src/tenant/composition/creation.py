@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenant.app.tenants import Tenants
-from tenant.saga import TenantCreation
+from tenant.creation import TenantCreation
 
 if TYPE_CHECKING:
+    from tenant.composition.foundation import Foundation
     from tenant.config import Config
-    from tenant.foundation import Foundation
     from tenant.operations.operations import Operations
     from tenant.operations.runner import OperationRunner
 

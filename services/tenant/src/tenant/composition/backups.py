@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from tenant.backup_config import BackupConfig
     from tenant.backup_storage.storage import BackupStorage
     from tenant.config import Config
+    from tenant.creation import TenantActivation
     from tenant.domain.encryption import KeyRing
     from tenant.operations.operations import Operations
     from tenant.operations.saga import Saga
     from tenant.provisioning import Provisioning
-    from tenant.saga import TenantActivation
     from tenant.signed_anchors import SignedAnchors
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.locks import AdvisoryLocks

@@ -16,25 +16,25 @@ from tenant.app.operation_sweep import OperationSweep
 from tenant.app.operations import OperationControl
 from tenant.app.startup import Startup
 from tenant.app.watch_cache import WatchCache
-from tenant.audit_composition import LogComposition, compose_logs
-from tenant.backup_composition import BackupFoundation, compose_backups
-from tenant.creation_composition import compose_creation, compose_tenants
-from tenant.deletion_composition import DeletionFoundation, compose_deletion, compose_repairs
+from tenant.composition.audit import LogComposition, compose_logs
+from tenant.composition.backups import BackupFoundation, compose_backups
+from tenant.composition.creation import compose_creation, compose_tenants
+from tenant.composition.deletion import DeletionFoundation, compose_deletion, compose_repairs
+from tenant.composition.foundation import Foundation
+from tenant.composition.schema import SchemaFoundation, compose_schema
+from tenant.composition.secrets import compose_secrets
+from tenant.composition.servers import ServerComposition, compose_servers
+from tenant.composition.transfers import TransferComposition, compose_transfers
 from tenant.domain.servers import MAIN
-from tenant.foundation import Foundation
 from tenant.operations.background_work import with_background_work
 from tenant.operations.operations import Operations
 from tenant.operations.runner import OperationRunner
-from tenant.schema_composition import SchemaFoundation, compose_schema
-from tenant.secret_composition import compose_secrets
-from tenant.server_composition import ServerComposition, compose_servers
 from tenant.servicer.bindings import bindings
 from tenant.servicer.connections import ConnectionServicer
 from tenant.servicer.operations import OperationServicer
 from tenant.servicer.tenants import TenantServicer
 from tenant.store.notifications import NotificationListener
 from tenant.store.server import APPLICATION
-from tenant.transfer_composition import TransferComposition, compose_transfers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from tenant.app.repair_schedule import RepairSchedule
     from tenant.app.schema import Schema
     from tenant.app.tenants import Tenants
-    from tenant.backup_composition import BackupComposition
+    from tenant.composition.backups import BackupComposition
+    from tenant.composition.deletion import DeletionComposition
+    from tenant.composition.secrets import SecretComposition
     from tenant.config import Config
-    from tenant.deletion_composition import DeletionComposition
     from tenant.operations.saga import Saga
     from tenant.provisioning import Provisioning
     from tenant.rollout.template import TemplateDatabase
-    from tenant.secret_composition import SecretComposition
     from tenant.store.database_servers import DatabaseServers
 
 _TENANT_CONNECTIONS = 20
