@@ -122,8 +122,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
         *(PendingWorkScheduler(one, tenants, data.management) for one in _WORK)
     )
     artifacts = Artifacts(channels.artifacts, data.directory.path_prefix)
-    models = ModelCheck(gateway)
-    checks = InstallCheck(data.management), models
+    checks = InstallCheck(data.management), ModelCheck(gateway)
     sharing = limits.of, limits.note_demand
     runs = Runs(tenants, schedulers.runs, artifacts, *checks, launcher, *sharing)
     steering = RunSteering(tenants, schedulers.runs, launcher, finalizer, limits.of)
@@ -135,6 +134,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
     watcher = RunWatcher(tenants)
     relay = _relay(data, launcher, finalizer, gateway, delivery, schedulers, limits.of)
     texts = StepTextWatcher(tenants, watcher, gateway)
+    limit_changes = TenantLimitChanges(data.management, limits)
     forks, bulk = Forks(tenants, runs, checks), BulkRuns(tenants, steering)
     services = bindings(
         PromptServicer(Prompts(tenants), tenants),
@@ -143,9 +143,7 @@ def compose(config: Config, client: Client, channels: Channels, data: DataPlane)
         ApprovalServicer(Approvals(tenants, schedulers.runs, launcher), tenants),
         ScheduleServicer(schedules, tenants),
         WebhookServicer(outgoing.webhooks, tenants),
-        TenantLimitServicer(
-            TenantLimitChanges(data.management, limits), data.management, limits.of
-        ),
+        TenantLimitServicer(limit_changes, data.management, limits.of),
         tenant_data_servicer(client, data, schedulers.runs, schedulers.webhooks),
     )
     pollers = (
