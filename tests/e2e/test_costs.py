@@ -130,7 +130,7 @@ async def ended_calls(
         run = (await client.runs.GetRun(get)).run
         return None if run.totals.calls_open else run
 
-    run = await wait_until(ended, seconds=30)  # a watch ends with the run, and tells nothing later
+    run = await wait_until(ended)  # a watch ends with the run, and tells nothing later
     ledger = call_service_pb2.ListCallsRequest(tenant_id=tenant_id, run_id=run_id, page_size=200)
     return run, list((await client.calls.ListCalls(ledger)).calls)
 

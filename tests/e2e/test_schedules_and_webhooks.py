@@ -41,7 +41,7 @@ async def test_a_scheduled_run_is_made_and_its_end_is_sent_signed(
         async def came() -> bool:
             return bool(receiver.messages)
 
-        await wait_until(came, seconds=40)
+        await wait_until(came)
         await done(shell, "schedule", "delete", "often")
     message = receiver.messages[0]
     content = message.content

@@ -103,7 +103,7 @@ async def settled_totals(
         agree = run.totals.cost_micro_usd == cost and not run.totals.calls_open
         return (run, calls) if agree else None
 
-    return await wait_until(found, seconds=40, pause=0.5)
+    return await wait_until(found, pause=0.5)
 
 
 @pytest.mark.timeout(300)

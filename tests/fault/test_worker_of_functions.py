@@ -224,7 +224,7 @@ async def logged(log: Path, before: int, message: str) -> None:
     async def found() -> bool:
         return message in messages(log, before)
 
-    await wait_until(found, seconds=30)
+    await wait_until(found)
 
 
 def messages(log: Path, before: int) -> list[str]:

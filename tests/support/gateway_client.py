@@ -237,7 +237,7 @@ class GatewayClient:
         self,
         condition: Callable[[call_pb2.Call], bool],
         *asked: asyncio.Future[Any],
-        seconds: float = 20,
+        seconds: float = 60,
     ) -> call_pb2.Call:
         """Return the first call when the ledger says of it what is waited for.
 
@@ -259,7 +259,7 @@ class GatewayClient:
         async def used() -> bool:
             return (await self.resolve("draft")).catalog_version >= version
 
-        await wait_until(used, unless=self.gateway.ended, seconds=10)
+        await wait_until(used, unless=self.gateway.ended)
 
     def _credentials(self) -> list[tuple[str, str]]:
         if self.scope is None:

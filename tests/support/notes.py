@@ -18,7 +18,7 @@ def read_notes(path: Path) -> Notes:
     return [(word, int(pid)) for word, pid in map(str.split, lines)]
 
 
-async def wait_for_notes(path: Path, count: int, seconds: float = 30.0) -> Notes:
+async def wait_for_notes(path: Path, count: int, seconds: float = 60.0) -> Notes:
     """Return what has been noted, once it is so many lines."""
 
     async def noted() -> Notes | None:

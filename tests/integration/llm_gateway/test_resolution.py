@@ -164,7 +164,7 @@ async def test_a_catalogue_that_no_statement_could_read_is_followed_again(
     gateway = stack.gateways[1]
     await management.execute("ALTER TABLE llm_catalog RENAME TO llm_catalog_elsewhere")
     try:
-        await gateway.wait_until_logged("the catalogue could not be read", seconds=10)
+        await gateway.wait_until_logged("catalog.failed")
     finally:
         await management.execute("ALTER TABLE llm_catalog_elsewhere RENAME TO llm_catalog")
     step = new_name("s")

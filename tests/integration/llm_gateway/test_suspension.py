@@ -35,7 +35,7 @@ async def test_a_reply_that_comes_to_a_suspended_tenant_is_there_when_it_is_resu
         waits = "settling a call must wait"
         waited = gateway.log.read_text().count(waits)
         stack.stub.release(rule)
-        await gateway.wait_until_logged(waits, asked, times=waited + 1, seconds=30)
+        await gateway.wait_until_logged(waits, asked, times=waited + 1)
         await tenants.ResumeTenant(pb.ResumeTenantRequest(tenant_id=tenant_id))
         answered = await asked
 

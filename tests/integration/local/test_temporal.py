@@ -203,7 +203,7 @@ async def test_a_tenant_with_few_steps_does_not_wait_for_one_with_many(
         async def are_queued() -> bool:
             return await queued() >= then_queued
 
-        await wait_until(are_queued, seconds=30)
+        await wait_until(are_queued)
 
     recorder = Recorder()
     async with Worker(

@@ -69,7 +69,7 @@ class Calls:
     def let_end(self, run_id: str) -> None:
         self.may_end.setdefault(run_id, asyncio.Event()).set()
 
-    async def wait_for(self, run_id: str, worker: str, word: str, seconds: float = 20.0) -> None:
+    async def wait_for(self, run_id: str, worker: str, word: str, seconds: float = 60.0) -> None:
         async def noted() -> bool:
             return (worker, word) in self.of(run_id)
 
@@ -116,7 +116,7 @@ class Workers:
         async def handed_over() -> bool:
             return await self.scheduled(run_id) > 0
 
-        await wait_until(handed_over, seconds=20)
+        await wait_until(handed_over)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ async def ended(worker: RunsWorker, run_id: str) -> RunStatus:
         over = described is not None and described.status != "running"
         return found if found.final and over else None
 
-    return await wait_until(status, seconds=30)
+    return await wait_until(status)
 
 
 @pytest.mark.usefixtures("brief")
@@ -245,7 +245,7 @@ async def test_a_run_that_is_to_pause_ends_what_was_handed_over(
         async def paused() -> bool:
             return (await first.service.find(run_id)).status is RunStatus.PAUSED
 
-        await wait_until(paused, seconds=20)
+        await wait_until(paused)
 
     assert workers.calls.of(run_id) == [(FIRST, "began"), (FIRST, "ended")]
     assert await steps_of(database) == [("completed", 0)]

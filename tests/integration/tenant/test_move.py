@@ -56,7 +56,7 @@ class Writers:
         async def written() -> bool:
             return len(self.acknowledged) >= wanted
 
-        await wait_until(written, seconds=30)
+        await wait_until(written)
 
     async def _write(self, writer: int) -> None:
         number = 0

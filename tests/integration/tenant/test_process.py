@@ -204,7 +204,7 @@ async def test_a_second_process_waits_while_the_management_database_is_migrated(
 
     try:
         await second.start()
-        await wait_until(waits_before_it_migrates, seconds=20)
+        await wait_until(waits_before_it_migrates)
         await management.execute(f"SELECT pg_advisory_unlock{lock}")
         await second.serving()
     finally:
