@@ -26,6 +26,7 @@ const (
 type RunBound int32
 
 const (
+	// Never sent.
 	RunBound_RUN_BOUND_UNSPECIFIED RunBound = 0
 	// The workers do no more steps at once; 100 when none has said that it works.
 	RunBound_RUN_BOUND_WORKERS RunBound = 1

@@ -26,6 +26,7 @@ class _RunBound:
 class _RunBoundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunBound.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RUN_BOUND_UNSPECIFIED: _RunBound.ValueType  # 0
+    """Never sent."""
     RUN_BOUND_WORKERS: _RunBound.ValueType  # 1
     """The workers do no more steps at once; 100 when none has said that it works."""
     RUN_BOUND_MAX_RUNS: _RunBound.ValueType  # 2
@@ -37,6 +38,7 @@ class RunBound(_RunBound, metaclass=_RunBoundEnumTypeWrapper):
     """Why a tenant may have no more runs under way at once."""
 
 RUN_BOUND_UNSPECIFIED: RunBound.ValueType  # 0
+"""Never sent."""
 RUN_BOUND_WORKERS: RunBound.ValueType  # 1
 """The workers do no more steps at once; 100 when none has said that it works."""
 RUN_BOUND_MAX_RUNS: RunBound.ValueType  # 2
