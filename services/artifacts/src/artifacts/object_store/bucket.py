@@ -1,4 +1,4 @@
-"""One bucket of an S3 store, by the `minio` client: signs, stats, lists and deletes, in threads."""
+"""One bucket of an S3 store, by the `minio` client: stats, lists and deletes, in threads."""
 
 from __future__ import annotations
 

@@ -11,18 +11,17 @@ import time
 from contextlib import AsyncExitStack
 from contextvars import Context
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
-from yarl import URL
 
 from artifacts.domain.files import CHUNK_BYTES
 from artifacts.errors import PutOutcomeUnknown, StoreUnavailable
 from artifacts.metrics import store_request
 from artifacts.object_store.bucket import PUT_SECONDS, Bucket, ObjectMissing
 from artifacts.object_store.put_body import PutBody
+from artifacts.object_store.signing import PresignedUrls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -37,7 +36,6 @@ _ANSWER_SECONDS = 0.02
 _READ_SECONDS = 15.0
 _STALL_SECONDS = 60.0
 _BUFFER_BYTES = 256 << 10
-_SIGNED_FOR = timedelta(hours=2)
 _PAGE_OBJECTS = 1000
 
 
@@ -63,6 +61,7 @@ class ObjectStore:
     def __init__(self, config: StoreConfig) -> None:
         self.endpoint = config.endpoint
         self.bucket = Bucket(config)
+        self._urls = PresignedUrls(config, self.bucket)
         self._stack = AsyncExitStack()
         self._answered_at = 0.0
         self._checking: asyncio.Task[None] | None = None
@@ -143,7 +142,7 @@ class ObjectStore:
             await self._put(object_name, PutBody(pieces, size_bytes, _STALL_SECONDS))
 
     async def _put(self, object_name: str, body: PutBody) -> None:
-        url, size_bytes = self._sign("PUT", object_name), body.left
+        url, size_bytes = self._urls.url("PUT", object_name), body.left
         try:
             async with (
                 body.limit,
@@ -178,7 +177,7 @@ class ObjectStore:
         span = None if length == size_bytes else f"{offset}-{offset + length - 1}"
         headers = {} if span is None else {"Range": f"bytes={span}"}
         try:
-            url = self._sign("GET", object_name)
+            url = self._urls.url("GET", object_name)
             with store_request("get"):
                 async with self._session.get(url, headers=headers) as answer:
                     _check_range(answer, size_bytes, span)
@@ -217,12 +216,6 @@ class ObjectStore:
         listed = client.list_objects(name, prefix=prefix, recursive=True)
         while page := await self.bucket.call(lambda: list(islice(listed, _PAGE_OBJECTS))):
             yield [_stored_object(found) for found in page]
-
-    def _sign(self, method: str, object_name: str) -> URL:
-        signed = self.bucket.client.get_presigned_url(
-            method, self.bucket.name, object_name, expires=_SIGNED_FOR
-        )
-        return URL(signed, encoded=True)
 
 
 class _Listed(Protocol):
