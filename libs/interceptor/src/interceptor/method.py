@@ -240,7 +240,7 @@ class InterceptedMethod:
             yield request
 
     def _serialized(self, call: ServerCall, response: Any) -> bytes:
-        raw = self._serialize(response)
+        raw = response if isinstance(response, bytes) else self._serialize(response)
         call.bytes_out += len(raw)
         return raw
 

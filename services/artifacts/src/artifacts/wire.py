@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ERROR_DOMAIN = "artifacts.nagaya.dev"
 _METADATA_BYTES = 4096
+_DATA_TAG = bytes((artifact_service_pb2.DownloadArtifactResponse.DATA_FIELD_NUMBER << 3 | 2,))
 
 
 def draft(layout: BucketLayout, tenant_id: str, message: artifact_pb2.ArtifactDraft) -> Draft:
@@ -121,6 +122,16 @@ def artifact(file: Artifact) -> artifact_pb2.Artifact:
     if file.draft.metadata:
         message.metadata.update(dict(file.draft.metadata))
     return message
+
+
+def downloaded(chunk: bytes) -> bytes:
+    """Return the DownloadArtifactResponse with a chunk, serialized: a message copies it thrice."""
+    length, size = bytearray(), len(chunk)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"".join((_DATA_TAG, length, chunk))
 
 
 def create_upload_response(outcome: Upload | Artifact) -> upload_service_pb2.CreateUploadResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artifacts import wire
 from artifacts.errors import StreamInvalid
@@ -54,14 +54,14 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
 
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context
-    ) -> AsyncIterator[pb.DownloadArtifactResponse]:
+    ) -> AsyncIterator[Any]:  # messages, those with bytes serialized
         key = self._layout.parse(request.tenant_id, request.path)
         found = await self._reader.find(key, request.digest, request.offset)
         chunks = self._reader.chunks(found, request.offset, request.limit)
         async with aclosing(chunks):
             yield pb.DownloadArtifactResponse(artifact=wire.artifact(found))
             async for chunk in chunks:
-                yield pb.DownloadArtifactResponse(data=chunk)
+                yield wire.downloaded(chunk)
 
     async def CopyArtifact(
         self, request: pb.CopyArtifactRequest, context: Context
