@@ -102,7 +102,7 @@ def long(options: descriptor_pb2.MethodOptions) -> None:
 
 
 def unrepeatable(options: descriptor_pb2.MethodOptions) -> None:
-    usual(options)
+    long(options)
     options.idempotency_level = descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN
 
 
