@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from servicekit.call import CallContext, use_call
 from servicekit.errors import (
+    DatabaseUnavailable,
     DeadlineExceeded,
     DomainError,
     Internal,
@@ -106,15 +107,17 @@ class OperationRunner:
         """Run an operation here and now; return it when it is done.
 
         It goes on in the background when the caller goes away. Raises the error with which a step
-        failed, or OperationFailed where that was elsewhere.
+        failed, OperationFailed where that was elsewhere, DatabaseUnavailable if it is to go on.
         """
         while True:
             run = self._active.get(operation.operation_id) or self._start(
                 operation, _not_taken(), self._awaited
             )
-            # Shielded: the caller's deadline does not end the operation.
-            error = await asyncio.shield(run)
-            if error is not None:
+            # Not `await run`: the caller's deadline does not end the operation.
+            await asyncio.wait((run,))
+            if run.cancelled():  # its lock was lost with the connection, or the process ends
+                raise DatabaseUnavailable("the connection that held the operation's lock is lost")
+            if (error := run.result()) is not None:
                 raise error
             async with self._management.connection() as connection:
                 found = await operations.find(connection, operation.operation_id)
