@@ -140,7 +140,6 @@ class InFlightCall:
         """Begin to receive an attempt's text; the text of an earlier one is void."""
         self.attempt, self.has_sent, self.estimate = number, True, estimate
         self._pieces, self._offsets, self._length = [], [], 0
-        self._notify()
 
     def append(self, text: str) -> bool:
         """Add the next piece of the attempt's text; return whether it is the first."""

@@ -125,8 +125,8 @@ def _with_caller(request: CallRequest) -> CallRequest:
     principal, call = current_principal(), current_call()
     check_caller(request.key, principal.workload)
     request_id = "" if call is None else call.request_id
-    request = replace(request, user_id=principal.user_id, request_id=request_id)
-    return request if principal.workload == _COMMITS_FILES else replace(request, files={})
+    files = request.files if principal.workload == _COMMITS_FILES else {}
+    return replace(request, user_id=principal.user_id, request_id=request_id, files=files)
 
 
 def _deadline() -> float:
