@@ -89,6 +89,23 @@ async def test_a_function_that_blocks_is_stopped_in_time_and_holds_up_no_other(
     assert asyncio.get_running_loop().time() - begun < 30  # by itself it would end in minutes
 
 
+async def test_a_module_that_takes_long_to_import_is_imported_once_for_all_that_wait(
+    host: FunctionHost,
+) -> None:
+    module = host.folder / "functions_of_acme.py"
+    module.write_text(module.read_text() + "\ntime.sleep(6)\n")
+    processes = await asyncio.gather(*(host.begin("process") for _ in range(4)))
+
+    assert len(set(processes)) == 1
+    async with asyncio.timeout(60):  # and blocking is noticed afterwards as before
+        until = host.folder / "until"
+        blocking = host.begin("blocks", until=str(until), note=str(host.folder / "note"))
+        await wait_for_notes(host.folder / "note", 1)
+        assert await host.call("echo", value="quick") == "quick"
+        until.touch()
+        assert await blocking == "done"
+
+
 async def test_a_function_that_was_to_blame_takes_no_others_along_the_next_time(
     host: FunctionHost,
 ) -> None:

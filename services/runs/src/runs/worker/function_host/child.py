@@ -94,7 +94,7 @@ class _CallServer:
         """Call the function; return the frame with its result."""
         number, loading = frame.call, True
         try:
-            call = self._prepare(frame)
+            call = await self._loaded(frame)
             loading = False
             result = await call()
             fields = {"metrics": dict(result.metrics)}
@@ -109,6 +109,18 @@ class _CallServer:
                 return Frame(FrameKind.CANCELLED, number)
             text = ErrorText.of(error).encoded(MAX_FILE_BYTES)
             return Frame(FrameKind.RAISED, number, fields={"loading": loading}, body=text)
+
+    async def _loaded(self, frame: Frame) -> Callable[[], Awaitable[FunctionResult]]:
+        """Return what is to be called; tell the worker while its module is being imported."""
+        entry_point = frame.fields["entry_point"]
+        if entry_point in self._functions or entry_point in self._graphs:
+            return self._prepare(frame)
+        self._send(Frame(FrameKind.LOADING))
+        await asyncio.sleep(0)  # it is sent before the import takes the loop
+        try:
+            return self._prepare(frame)
+        finally:
+            self._send(Frame(FrameKind.PONG))
 
     def _prepare(self, frame: Frame) -> Callable[[], Awaitable[FunctionResult]]:
         """Import what is to be called. Raises whatever its module raises."""

@@ -62,6 +62,8 @@ class FrameKind(IntEnum):
 
     ASK_MODEL = 21
     """Requests a call of a node's model: its number `call_number`, and the prompt's `variables`."""
+    LOADING = 22
+    """The process imports something, and does nothing else until its next frame."""
 
 
 RESULTS = frozenset(

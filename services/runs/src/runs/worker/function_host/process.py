@@ -78,6 +78,7 @@ class FunctionProcess:
         self._exit: asyncio.Future[ProcessExit] = self._loop.create_future()
         self._ready = asyncio.Event()
         self._last_frame_at = self._stalled_at = 0.0
+        self._loading = False
         self._process: Popen[bytes] | None = None
         self._output_reader = asyncio.StreamReader()
         self._writer: asyncio.StreamWriter | None = None
@@ -207,6 +208,7 @@ class FunctionProcess:
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         frame = await read_frame(reader, MAX_FIELDS_FROM_CHILD)
         self._last_frame_at = self._loop.time()
+        self._loading = frame.kind is FrameKind.LOADING
         session = self._sessions.get(frame.call)
         if session is not None:
             session.receive(frame)
@@ -222,6 +224,8 @@ class FunctionProcess:
             if not self._sessions:
                 continue
             unanswered = now - self._last_frame_at
+            if self._loading and unanswered < _START_SECONDS:
+                continue  # each other process would have to import it too
             if unanswered > STALLED_SECONDS:
                 self._stalled_at = now
             if unanswered > BLOCKED_SECONDS:
