@@ -61,6 +61,7 @@ def test_no_two_services_of_one_machine_listen_on_the_same_port() -> None:
     assert len(ports) == len(set(ports)) == 2 * len(PROCESSES)
 
 
+# It comes with systemd alone: containers have none, and no package of an index brings it.
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd is not on this machine"
 )
