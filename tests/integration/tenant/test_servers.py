@@ -71,6 +71,7 @@ async def test_a_registered_server_shows_what_it_has_and_lacks(
     assert (await servers(server).GetServer(request)).server == registered
     listed = await servers(server).ListServers(server_service_pb2.ListServersRequest())
     assert [one.server_id for one in listed.servers] == ["main", "second"]
+    assert [one.version for one in listed.servers] == [registered.version] * 2
     kept = await management.fetchval("SELECT db_servers::text FROM db_servers WHERE id = 'second'")
     assert second_postgres.url.split(":")[2].split("@")[0] not in kept
     await chain(management)

@@ -11,6 +11,7 @@ from servicekit.call import acting_as
 from servicekit.identity import workload_principal
 from tenant.domain.databases import CREATING, OPERATION
 from tenant.domain.migrations import Migration, MigrationTarget
+from tenant.domain.servers import ServerFacts
 from tenant.errors import ServerUnavailable
 from tenant.errors.deletion import DatabaseInUse
 from tenant.store import (
@@ -79,8 +80,11 @@ class Startup:
         main = self._servers.main
         async with self._management.connection() as connection:
             async with main.provisioner() as provisioner:
-                cluster = await server_facts.system_identifier(provisioner)
-            await servers.register_main(connection, main.server_id, main.host, main.port, cluster)
+                found = ServerFacts(
+                    await server_facts.version(provisioner),
+                    await server_facts.system_identifier(provisioner),
+                )
+            await servers.register_main(connection, main.server_id, main.host, main.port, found)
         await self._repair()
         self._watch_cache.start()
         with acting_as(workload_principal("tenant")):

@@ -26,6 +26,11 @@ async def system_identifier(connection: Connection) -> str:
     return await connection.fetchval("SELECT system_identifier::text FROM pg_control_system()")
 
 
+async def version(connection: Connection) -> str:
+    """Return the version of PostgreSQL."""
+    return await connection.fetchval("SELECT current_setting('server_version')")
+
+
 async def read(connection: Connection) -> asyncpg.Record:
     """Return settings of a server, and the attributes and privileges of the role that asks.
 

@@ -52,20 +52,22 @@ _SERVERS = f"""
 
 
 async def register_main(
-    connection: Connection, server_id: str, host: str, port: int, system_identifier: str
+    connection: Connection, server_id: str, host: str, port: int, found: ServerFacts
 ) -> None:
-    """Record the address of the management database's server."""
+    """Record the address of the management database's server, and what it is; no checks."""
     await connection.execute(
         """
-        INSERT INTO db_servers AS s (id, host, port, system_identifier) VALUES ($1, $2, $3, $4)
+        INSERT INTO db_servers AS s (id, host, port, system_identifier, version)
+        VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (id) DO UPDATE
-           SET host = $2, port = $3, system_identifier = $4, updated_at = now()
-         WHERE (s.host, s.port, s.system_identifier) <> ($2, $3, $4)
+           SET host = $2, port = $3, system_identifier = $4, version = $5, updated_at = now()
+         WHERE (s.host, s.port, s.system_identifier, s.version) <> ($2, $3, $4, $5)
         """,
         server_id,
         host,
         port,
-        system_identifier,
+        found.system_identifier,
+        found.version,
     )
 
 
