@@ -116,7 +116,7 @@ def _diff(before: str, after: str, name: str) -> Sequence[str]:
 
 
 def _record(kind: str, name: str, version: int, *, new: bool) -> dict[str, object]:
-    return {"what": kind, "name": name, "version": version, "change": "new" if new else ""}
+    return {"what": kind, "name": name, "version": version, "change": "new" if new else "unchanged"}
 
 
 def _text(path: Path) -> str:

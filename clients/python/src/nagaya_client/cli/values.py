@@ -23,6 +23,19 @@ _MONEY = "_micro_usd"
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+_ZEROS = {
+    "nagaya.tenant.v1.Server.max_tenants": "no limit",
+    "nagaya.tenant.v1.Server.connection_budget": "no limit",
+    "nagaya.runs.v1.TenantLimits.max_steps": "its share",
+    "nagaya.runs.v1.TenantLimits.starts_per_minute": "no limit",
+    "nagaya.runs.v1.TenantLimits.max_runs": "as many as workers can do",
+    "nagaya.llm_gateway.v1.CallAttempt.http_status": "",
+    "nagaya.llm_gateway.v1.CallKey.item": "",
+    "nagaya.runs.v1.RunStep.item": "",
+    "nagaya.artifacts.v1.Artifact.item": "",
+}
+"""What 0 stands for, where it is no number."""
+
 NumberT = TypeVar("NumberT", bound=int)
 
 
@@ -116,6 +129,8 @@ def _text(field: FieldDescriptor, value: object) -> str:
             return str(timedelta(seconds=value.ToTimedelta().total_seconds()))
         case int() if field.enum_type is not None:
             return short_name(field.enum_type.values_by_number[value].name, field.enum_type.name)
+        case 0 if field.full_name in _ZEROS:
+            return _ZEROS[field.full_name]
         case int():
             return money(value) if field.name.endswith(_MONEY) else f"{value:,}"
         case Struct() | Value():
