@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
-from nagaya_client.settings import Settings, Token
+from nagaya_client.settings import Settings
+from nagaya_client.tokens import Token
 from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.tokens import issue_operator_token
 from nagaya_local.commands import clean, up

@@ -38,10 +38,12 @@ def page() -> str:
     parts = [_HEAD, _common(context, groups.values())]
     for name, summary in summaries().items():
         parts.append(f"## nagaya {name}\n\n{summary}\n")
-        group = groups[name]
-        if isinstance(group, click.Group):
-            inner = click.Context(group, info_name=name, parent=context)
-            parts += _group(group, inner)
+        found = groups[name]
+        inner = click.Context(found, info_name=name, parent=context) if found else context
+        if isinstance(found, click.Group):
+            parts += _group(found, inner)
+        elif found:
+            parts.append(_usage(found, inner))
     return "\n".join(parts)
 
 
@@ -56,12 +58,16 @@ def _group(group: click.Group, context: click.Context) -> Iterator[str]:
 
 
 def _command(command: click.Command, context: click.Context) -> str:
+    return f"### {context.command_path}\n\n{_usage(command, context)}"
+
+
+def _usage(command: click.Command, context: click.Context) -> str:
     arguments = (
         param.make_metavar(context) for param in command.params if isinstance(param, click.Argument)
     )
     usage = " ".join((context.command_path, *arguments))
     text = inspect.cleandoc(command.help or "").replace("\b\n", "")
-    parts = [f"### {context.command_path}\n", f"`{usage}`\n", f"{text}\n"]
+    parts = [f"`{usage}`\n", f"{text}\n"]
     own = [option for option in _options(command) if not _is_common(option)]
     if own:
         parts.append(table(("option", "meaning"), (_row(option, context) for option in own)))

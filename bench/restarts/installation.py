@@ -13,7 +13,8 @@ from tests.support.dns_server import running_dns_server
 from bench.restarts.replicas import Replica
 from nagaya.llm_gateway.v1 import catalog_service_pb2
 from nagaya_client.client import Client
-from nagaya_client.settings import Settings, Token
+from nagaya_client.settings import Settings
+from nagaya_client.tokens import Token
 from nagaya_local.clone.choices import Choices
 from nagaya_local.clone.layout import Layout
 from nagaya_local.clone.providers import read_providers

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import html
 import re
 import secrets
 import ssl
 import sys
 from pathlib import Path
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import aiohttp
 
 _CALLBACK = "http://127.0.0.1/callback"
-_UID = re.compile(r'action="([^"]+)"')
+_FORM = re.compile(r"<form(?P<attributes>[^>]*)>(?P<body>.*?)</form>", re.DOTALL)
+_INPUT = re.compile(r"<input\b[^>]*>", re.DOTALL)
+_BUTTON = re.compile(r"<button\b[^>]*>", re.DOTALL)
+_ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 _RESOURCE = "https://nagaya.example"
 
 
@@ -38,12 +42,8 @@ async def tokens_of_person(
         "code_challenge": challenge.rstrip(b"=").decode(),
         "code_challenge_method": "S256",
     }
-    jar = aiohttp.CookieJar(unsafe=True)  # for an IP address
-    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
-    async with aiohttp.ClientSession(connector=trusting, cookie_jar=jar) as session:
-        page = await _followed(session, f"{url}/auth", query, None)
-        page = await _followed(session, page, None, {"prompt": "login", "login": login})
-        end = await _followed(session, page, None, {"prompt": "consent"})
+    async with _browser(ca_file) as session:
+        end, _ = await _visited(session, f"{url}/auth?{urlencode(query)}", {"login": login})
         form = {
             "grant_type": "authorization_code",
             "client_id": "app",
@@ -55,23 +55,58 @@ async def tokens_of_person(
             return await response.json()
 
 
-async def _followed(
-    session: aiohttp.ClientSession,
-    url: str,
-    query: dict[str, str] | None,
-    form: dict[str, str] | None,
-) -> str:
-    """Send a request, follow redirections, return the form's address or the callback's."""
-    method = "GET" if form is None else "POST"
-    response = await session.request(method, url, params=query, data=form, allow_redirects=False)
-    while location := response.headers.get("location"):
-        url = urljoin(url, location)
-        if url.startswith(_CALLBACK):
-            return url
-        response = await session.get(url, allow_redirects=False)
-    found = _UID.search(await response.text())
-    assert found is not None, f"{url} shows no form"
-    return urljoin(url, found[1])
+async def visit(url: str, ca_file: Path | None = None, **entered: str) -> str:
+    """Open a page, send each form that comes, once, and return the last page.
+
+    In fields that are named so is what is `entered`, and buttons that are named so are used.
+    """
+    async with _browser(ca_file) as session:
+        _, page = await _visited(session, url, entered)
+        return page
+
+
+def _browser(ca_file: Path | None) -> aiohttp.ClientSession:
+    jar = aiohttp.CookieJar(unsafe=True)  # for an IP address
+    trusting = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file))
+    return aiohttp.ClientSession(connector=trusting, cookie_jar=jar)
+
+
+async def _visited(
+    session: aiohttp.ClientSession, url: str, entered: dict[str, str]
+) -> tuple[str, str]:
+    """Return where the forms have led, and the page there; nothing is at the callback."""
+    form: dict[str, str] | None = None
+    sent: set[tuple[str, ...]] = set()
+    while True:
+        method = "GET" if form is None else "POST"
+        async with session.request(method, url, data=form, allow_redirects=False) as response:
+            if location := response.headers.get("location"):
+                url, form = urljoin(url, location), None
+                if url.startswith(_CALLBACK):
+                    return url, ""
+                continue
+            page = await response.text()
+        found = _FORM.search(page)
+        action = urljoin(url, _attributes(found["attributes"])["action"]) if found else url
+        form = _filled(found["body"], page, entered) if found else {}
+        if found is None or (action, *form) in sent:
+            return url, page
+        sent.add((action, *form))
+        url = action
+
+
+def _filled(form: str, page: str, entered: dict[str, str]) -> dict[str, str]:
+    fields = [_attributes(tag) for tag in _INPUT.findall(form)]
+    buttons = [_attributes(tag) for tag in _BUTTON.findall(page)]
+    pressed = [button for button in buttons if button.get("name") in entered]
+    return {
+        field["name"]: entered.get(field["name"], field.get("value", ""))
+        for field in (*fields, *pressed)
+    }
+
+
+def _attributes(tag: str) -> dict[str, str]:
+    return {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(tag)}
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.errors import ApiError
 from nagaya_client.settings import Settings, local_stack_settings
+from nagaya_client.tokens import Token
 from nagaya_local.clone.certificates import TRUST_DOMAIN
 from nagaya_local.clone.keys import ISSUER, ISSUER_KID, Keys
 from nagaya_local.errors import NotReady
@@ -88,7 +89,7 @@ class TlsStack:
     def with_token(self, token: str) -> Settings:
         """Return the settings of who calls through Envoy with this token."""
         settings = self.settings()
-        return replace(settings, token=replace(settings.token, text=token, file=None))
+        return replace(settings, token=Token(token))
 
 
 @pytest.fixture(scope="module")

@@ -44,9 +44,20 @@ const provider = new Provider(`${certFile ? "https" : "http"}://127.0.0.1:${port
       application_type: "native",
       id_token_signed_response_alg: keys[0].alg,
     },
+    {
+      client_id: "nagaya",
+      token_endpoint_auth_method: "none",
+      grant_types: [
+        "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code",
+      ],
+      redirect_uris: ["http://127.0.0.1/callback"],
+      response_types: ["code"],
+      application_type: "native",
+      id_token_signed_response_alg: keys[0].alg,
+    },
   ],
   enabledJWA: { idTokenSigningAlgValues: ["RS256", "PS256", "ES256", "EdDSA"] },
-  scopes: ["openid", ...scopes],
+  scopes: ["openid", "offline_access", ...scopes],
   pkce: { required: () => true },
   extraTokenClaims: (_, token) => ({ tenants: tenants(token.accountId) }),
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
@@ -61,6 +72,8 @@ const provider = new Provider(`${certFile ? "https" : "http"}://127.0.0.1:${port
   ttl: { AccessToken: 600, ClientCredentials: 600 },
   features: {
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
+    revocation: { enabled: true },
     devInteractions: { enabled: true },
     resourceIndicators: {
       enabled: true,

@@ -8,7 +8,8 @@ import pytest
 from tests.unit.client.api import Api
 
 from nagaya_client.client import Client
-from nagaya_client.settings import SERVICES, Settings, Token
+from nagaya_client.settings import KEYS, SERVICES, Settings
+from nagaya_client.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -40,10 +41,8 @@ async def client(settings: Settings) -> AsyncIterator[Client]:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to be in, without anybody's settings."""
-    for service in SERVICES:
-        monkeypatch.delenv(f"NAGAYA_{service.upper()}_ADDRESS", raising=False)
-    for name in ("TOKEN", "TOKEN_FILE", "TENANT", "PROFILE", "CA_FILE"):
-        monkeypatch.delenv(f"NAGAYA_{name}", raising=False)
+    for name in (*KEYS, "profile"):
+        monkeypatch.delenv(f"NAGAYA_{name.upper()}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

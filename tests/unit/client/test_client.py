@@ -21,7 +21,8 @@ from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2
 from nagaya_client.client import Client
 from nagaya_client.errors import ApiError, SettingsInvalid, Violation
 from nagaya_client.paging import pages
-from nagaya_client.settings import SERVICES, Settings, Token
+from nagaya_client.settings import SERVICES, Settings
+from nagaya_client.tokens import Token
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,24 +22,32 @@ OFFLINE_COMMANDS = {
     ("keys", "new-ring"),
     ("keys", "retire"),
     ("keys", "sign-token"),
+    ("login",),
+    ("logout",),
 }
 """Groups that ask no service."""
 
 
-def groups() -> dict[str, click.Group]:
-    """Every group of commands, that of the local stack included."""
+def loaded() -> dict[str, click.Command]:
+    """Every group of commands, that of the local stack included, and every command of none."""
     context = click.Context(nagaya)
-    found: dict[str, click.Group] = {}
-    for name in nagaya.list_commands(context):
-        group = nagaya.get_command(context, name)
-        assert isinstance(group, click.Group)
-        found[name] = group
+    found = {name: nagaya.get_command(context, name) for name in nagaya.list_commands(context)}
     assert "dev" in found
-    return found
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def groups() -> dict[str, click.Group]:
+    return {name: one for name, one in loaded().items() if isinstance(one, click.Group)}
 
 
 def commands() -> list[list[str]]:
-    return [[name, verb] for name, group in groups().items() for verb in group.commands]
+    of_groups = [[name, verb] for name, group in groups().items() for verb in group.commands]
+    return [*of_groups, *([name] for name in loaded() if name not in groups())]
+
+
+def parameters(command: list[str]) -> list[click.Parameter]:
+    name, *verb = command
+    return (groups()[name].commands[verb[0]] if verb else loaded()[name]).params
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
@@ -64,22 +72,20 @@ def test_every_summary_fits_a_terminal(
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_option_says_what_it_is_for(command: list[str]) -> None:
-    group, verb = command
-    parameters = groups()[group].commands[verb].params
-    options = [one for one in parameters if isinstance(one, click.Option)]
+    options = [one for one in parameters(command) if isinstance(one, click.Option)]
     assert [one.name for one in options if not one.help] == []
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_command_that_asks_nagaya_has_every_format(command: list[str]) -> None:
-    group, verb = command
-    names = {parameter.name for parameter in groups()[group].commands[verb].params}
-    offline = group in OFFLINE or (group, verb) in OFFLINE_COMMANDS
+    names = {parameter.name for parameter in parameters(command)}
+    offline = command[0] in OFFLINE or tuple(command) in OFFLINE_COMMANDS
     assert offline or {"output", "no_headers", "addresses", "token_file"} <= names
 
 
-def test_the_summaries_are_those_of_the_groups() -> None:
-    assert {name: group.help for name, group in groups().items()} == main.summaries()
+def test_the_summaries_are_those_of_groups_and_commands() -> None:
+    said = {name: str(one.help).partition("\n")[0] for name, one in loaded().items()}
+    assert said == main.summaries()
 
 
 def test_help_lists_every_group_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

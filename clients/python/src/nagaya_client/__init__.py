@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nagaya_client.errors import (
         ApiError,
         BytesCorrupt,
+        LoginFailed,
         NagayaError,
         PipelineFileInvalid,
         SettingsInvalid,
@@ -26,19 +27,22 @@ if TYPE_CHECKING:
     )
     from nagaya_client.paging import pages
     from nagaya_client.pipeline_file import PipelineFile, read_pipeline
-    from nagaya_client.settings import Settings, Token, read_settings
+    from nagaya_client.settings import Settings, read_settings
+    from nagaya_client.tokens import Token, TokenSource
     from nagaya_client.transfer import UploadTarget
 
 __all__ = [
     "ApiError",
     "BytesCorrupt",
     "Client",
+    "LoginFailed",
     "NagayaError",
     "PipelineFile",
     "PipelineFileInvalid",
     "Settings",
     "SettingsInvalid",
     "Token",
+    "TokenSource",
     "UploadTarget",
     "Violation",
     "pages",
@@ -51,6 +55,7 @@ _HOMES = {
     "errors": (
         "ApiError",
         "BytesCorrupt",
+        "LoginFailed",
         "NagayaError",
         "PipelineFileInvalid",
         "SettingsInvalid",
@@ -58,7 +63,8 @@ _HOMES = {
     ),
     "paging": ("pages",),
     "pipeline_file": ("PipelineFile", "read_pipeline"),
-    "settings": ("Settings", "Token", "read_settings"),
+    "settings": ("Settings", "read_settings"),
+    "tokens": ("Token", "TokenSource"),
     "transfer": ("UploadTarget",),
 }
 

@@ -4,6 +4,7 @@ NagayaError
 ├── ApiError             a service refused or could not be reached
 ├── BundleRefused        a bundle of a tenant is damaged, or not signed by whom it should be
 ├── BytesCorrupt         a file's bytes are not those that its digest names
+├── LoginFailed          a person could not log in, or their login cannot be renewed
 ├── PipelineFileInvalid  a pipeline's YAML breaks a rule, with file and line
 └── SettingsInvalid      no address or token, or a profile that makes no sense
 
@@ -88,6 +89,14 @@ class ApiError(NagayaError):
 
 class SettingsInvalid(NagayaError):
     """No address or token was found, or what was found makes no sense."""
+
+
+class LoginFailed(NagayaError):
+    """Nobody is logged in; `transient` where the provider may answer later."""
+
+    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(message, hint)
+        self.transient = transient
 
 
 class BytesCorrupt(NagayaError):

@@ -1,25 +1,30 @@
 """Settings: where Nagaya is, and who calls. Read here and nowhere else.
 
 Each value comes from the nearest place that has it: the caller's own words (flags), the
-environment, the profile in `~/.config/nagaya/config.toml`, the local stack of the clone that the
-current folder lies in.
+environment, the profile in `~/.config/nagaya/config.toml`, the login of that profile, the local
+stack of the clone that the current folder lies in.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from nagaya_client import profiles
 from nagaya_client.errors import SettingsInvalid
+from nagaya_client.login.grant import LoginSettings
+from nagaya_client.login.saved import SavedLogin
+from nagaya_client.tokens import Token
 from tls.address import ServerAddress
 from tls.files import KeyPair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from nagaya_client.tokens import TokenSource
 
 SERVICES = ("tenant", "runs", "artifacts", "llm_gateway")
 
@@ -36,9 +41,16 @@ KEYS = {
     "ca_file": "certificates to trust, in PEM, instead of the system's",
     "tls_cert_file": "your certificate, in PEM, for servers that ask for one",
     "tls_key_file": "its private key",
+    "oidc_issuer": "where `nagaya login` logs you in: the issuer of your OpenID Connect provider",
+    "oidc_client_id": "as which client of it, one without a secret",
+    "oidc_scope": "what is asked for there besides `openid` and `offline_access`",
+    "oidc_audience": "for which API a token is asked for, by the parameter `audience`",
+    "oidc_resource": "the same by the parameter `resource` (RFC 8707)",
+    "oidc_ca_file": "certificates to trust there, in PEM, instead of the system's",
 }
 """What the environment, as `NAGAYA_<KEY>`, and a profile may say, and what it means."""
 
+_LOGIN = ("issuer", "client_id", "scope", "audience", "resource", "ca_file")
 _ENDPOINTS = Path("var/dev/endpoints.env")
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _NOWHERE = (
@@ -49,41 +61,13 @@ _NOWHERE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """Who calls: a token, or the file that holds it, read anew for every call."""
-
-    text: str = field(default="", repr=False)
-    file: Path | None = None
-
-    def read(self) -> str:
-        """Return the token. Raises SettingsInvalid when its file cannot be read."""
-        if self.file is None:
-            return self.text
-        try:
-            text = self.file.read_text().strip()
-        except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it holds no text"
-            raise SettingsInvalid(
-                f"the token file {self.file} cannot be read: {why}",
-                "Set NAGAYA_TOKEN_FILE to a file that holds your token.",
-            ) from None
-        if text and not (text.isascii() and text.isprintable()):
-            raise SettingsInvalid(
-                f"the token file {self.file} holds no token", "A token is one line of ASCII."
-            )
-        if text:
-            return text
-        raise SettingsInvalid(f"the token file {self.file} is empty", "Write your token into it.")
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """What a client needs to know."""
 
     addresses: Mapping[str, str]
     """By service (`tenant`, `runs`, `artifacts`, `llm_gateway`): as `ServerAddress.parse` reads
     them, such as `host:port`, or `https://host:port` for TLS."""
-    token: Token
+    token: TokenSource
     tenant: str = ""
     """The tenant meant where a command is given none."""
     ca_file: Path | None = None
@@ -115,22 +99,48 @@ def read_settings(
     `flags` holds what the caller says itself: `profile`, `address` (of all services),
     `tenant_address` and so on, `token`, `token_file`, `tenant`, `ca_file`.
     """
-    given = {key: value for key, value in (flags or {}).items() if value}
-    environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
-    config = _config_file(environment)
-    profile = _read_profile(config, given.pop("profile", "") or environment.get("NAGAYA_PROFILE"))
-    layers = [_spread(given), _from_environment(environment), profile]
-    local = _local_stack(folder or Path.cwd())
+    where = _Sources.of(flags, environment)
+    layers, local = where.layers, _local_stack(folder or Path.cwd())
     addresses = _addresses([*layers, local])
     if not addresses:
-        raise SettingsInvalid("no Nagaya found", _NOWHERE.format(config=config))
+        raise SettingsInvalid("no Nagaya found", _NOWHERE.format(config=where.config))
     return Settings(
         addresses,
-        _token(layers, local, tuple(addresses.values())),
+        _token(where, local, tuple(addresses.values())),
         tenant=_nearest(layers, "tenant"),
         ca_file=_ca_file(layers, local),
         certificate=_certificate(layers),
     )
+
+
+def read_login_settings(
+    flags: Mapping[str, str] | None = None, *, environment: Mapping[str, str] | None = None
+) -> tuple[LoginSettings, SavedLogin]:
+    """Read where one logs in, and where the login is kept. Raises SettingsInvalid.
+
+    Where no issuer is named it is as in the login that is kept there.
+    """
+    where = _Sources.of(flags, environment)
+    layers = list(where.layers)
+    if not _nearest(layers, "oidc_issuer") and (before := where.login.settings()):
+        layers.append({f"oidc_{key}": str(getattr(before, key)) for key in _LOGIN})
+    found = {key: _nearest(layers, f"oidc_{key}") for key in _LOGIN}
+    if not (found["issuer"] and found["client_id"]):
+        raise SettingsInvalid(
+            "it is not known where to log in",
+            "--issuer and --client-id name your OpenID Connect provider and a client of it "
+            "without a secret, as do NAGAYA_OIDC_ISSUER and NAGAYA_OIDC_CLIENT_ID, or the keys "
+            f"oidc_issuer and oidc_client_id of a profile in {where.config}.",
+        )
+    ca_file = found["ca_file"] and str(Path(found["ca_file"]).expanduser().absolute())
+    return LoginSettings(**found | {"ca_file": ca_file}), where.login
+
+
+def read_login(
+    flags: Mapping[str, str] | None = None, *, environment: Mapping[str, str] | None = None
+) -> SavedLogin:
+    """Return where the login of a profile is kept. Raises SettingsInvalid."""
+    return _Sources.of(flags, environment).login
 
 
 def local_stack_settings(folder: Path) -> Settings:
@@ -140,6 +150,29 @@ def local_stack_settings(folder: Path) -> Settings:
         raise SettingsInvalid("no local stack found", "`nagaya dev up` starts one.")
     ca_file = Path(local["ca_file"]) if local["ca_file"] else None
     return Settings(_addresses([local]), Token(file=Path(local["token_file"])), ca_file=ca_file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Where settings come from, apart from the local stack."""
+
+    layers: Sequence[Mapping[str, str]]
+    """The nearest first."""
+    config: Path
+    login: SavedLogin
+
+    @classmethod
+    def of(cls, flags: Mapping[str, str] | None, environment: Mapping[str, str] | None) -> _Sources:
+        given = {key: value for key, value in (flags or {}).items() if value}
+        if environment is None:
+            environment = os.environ  # noqa: TID251 - the one place
+        folder = _config_folder(environment)
+        config = folder / "config.toml"
+        name = given.pop("profile", "") or environment.get("NAGAYA_PROFILE", "")
+        profile = profiles.read_profile(config, name, ("address", *KEYS))
+        login = folder / "logins" / f"{quote(name or profiles.DEFAULT, safe='')}.json"
+        layers = [_spread(given), _from_environment(environment), _spread(profile)]
+        return cls(layers, config, SavedLogin(login))
 
 
 def _addresses(layers: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -184,21 +217,23 @@ def _nearest(layers: Sequence[Mapping[str, str]], key: str) -> str:
     return next((layer[key] for layer in layers if layer.get(key)), "")
 
 
-def _token(
-    layers: Sequence[Mapping[str, str]], local: Mapping[str, str], addresses: Sequence[str]
-) -> Token:
-    for layer in layers:
+def _token(where: _Sources, local: Mapping[str, str], addresses: Sequence[str]) -> TokenSource:
+    for layer in where.layers:
         if layer.get("token"):
             return Token(layer["token"])
         if layer.get("token_file"):
             return Token(file=Path(layer["token_file"]).expanduser())
+    # Of the local stack alone, a login elsewhere is none.
+    if where.login.exists() and _addresses(where.layers):
+        return where.login
     # The local stack's token goes nowhere but to this machine.
     if local and all(map(_is_here, addresses)):
         return Token(file=Path(local["token_file"]))
     only_here = "The local stack's own token is sent to this machine only. " if local else ""
     raise SettingsInvalid(
         "no token found",
-        f"{only_here}Set NAGAYA_TOKEN_FILE to a file that holds your token, or NAGAYA_TOKEN.",
+        f"{only_here}`nagaya login` logs you in at your identity provider; or set "
+        "NAGAYA_TOKEN_FILE to a file that holds your token, or NAGAYA_TOKEN.",
     )
 
 
@@ -222,47 +257,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {key: environment.get(f"NAGAYA_{key.upper()}", "") for key in KEYS}
 
 
-def _config_file(environment: Mapping[str, str]) -> Path:
+def _config_folder(environment: Mapping[str, str]) -> Path:
     home = environment.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path("~/.config").expanduser()) / "nagaya" / "config.toml"
-
-
-def _read_profile(config: Path, name: str | None) -> dict[str, str]:
-    if not config.exists():
-        if name:
-            raise SettingsInvalid(f"there is no profile {name!r}", f"Write it into {config}.")
-        return {}
-    try:
-        content = tomllib.loads(config.read_text())
-    except (OSError, ValueError) as error:
-        raise SettingsInvalid(f"{config} cannot be read: {error}") from None
-    profiles = _tables(content.get("profile"))
-    if name and name not in profiles:
-        known = ", ".join(profiles) or "none"
-        raise SettingsInvalid(f"there is no profile {name!r}", f"{config} has: {known}.")
-    raw = profiles.get(name or "default", {})
-    for key in raw:
-        _check_key(config, key)
-    return _spread({key: str(value) for key, value in raw.items()})
-
-
-def _tables(value: object) -> dict[str, dict[str, object]]:
-    if not isinstance(value, dict):
-        return {}
-    named = cast("dict[str, object]", value)
-    return {
-        name: cast("dict[str, object]", table)
-        for name, table in named.items()
-        if isinstance(table, dict)
-    }
-
-
-def _check_key(config: Path, key: str) -> None:
-    known = ("address", *KEYS)
-    if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-        raise SettingsInvalid(f"{config} has an unknown key {key!r}", hint)
+    return (Path(home) if home else Path("~/.config").expanduser()) / "nagaya"
 
 
 def _local_stack(folder: Path) -> dict[str, str]:

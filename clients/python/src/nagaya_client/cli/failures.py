@@ -8,6 +8,7 @@ from nagaya_client.cli import hints
 from nagaya_client.errors import (
     ApiError,
     BytesCorrupt,
+    LoginFailed,
     NagayaError,
     PipelineFileInvalid,
     SettingsInvalid,
@@ -117,6 +118,8 @@ def exit_code_of(error: NagayaError) -> int:
             return EXIT_CODES[error.code.name]
         case SettingsInvalid():
             return USAGE
+        case LoginFailed():
+            return UNAVAILABLE if error.transient else DENIED
         case BytesCorrupt():
             return FAILED
         case _:

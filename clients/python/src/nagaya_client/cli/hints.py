@@ -53,8 +53,9 @@ def _commands(context: click.Context) -> Iterator[tuple[str, click.Command]]:
     root = context.find_root()
     groups = cast("click.Group", root.command)
     for name in groups.list_commands(root):
-        group = cast("click.Group", groups.get_command(root, name))
-        yield from ((name, command) for command in group.commands.values())
+        group = groups.get_command(root, name)
+        if isinstance(group, click.Group):
+            yield from ((name, command) for command in group.commands.values())
 
 
 def _words(

@@ -40,6 +40,12 @@ GROUPS = {
     "schema": "How far each database has come with its migrations, and what has drifted.",
     "rollout": "Published migrations on their way to the tenants' databases.",
 }
+COMMANDS = {
+    "login": "Log in at your identity provider.",
+    "logout": "Forget the login of a profile, and have the provider renew it no more.",
+    "whoami": "Show what your token says, and whether it is accepted.",
+}
+"""Commands of no group."""
 PLUGINS = "nagaya.commands"
 """The group of entry points by which other distributions add groups of commands."""
 
@@ -59,20 +65,26 @@ numbers as strings, defaults left out. jsonl prints one item a line, id its name
 \b
 Where Nagaya is and who you are comes from the nearest of: options,
 NAGAYA_*_ADDRESS and NAGAYA_TOKEN_FILE (or NAGAYA_TOKEN), a profile in
-~/.config/nagaya/config.toml, the local stack of this clone (`nagaya dev up`).
+~/.config/nagaya/config.toml, `nagaya login`, the local stack of this clone
+(`nagaya dev up`).
 """
 
 
 class Groups(click.Group):
-    """Groups known by name and summary; a group's module is imported when it is called."""
+    """Groups and commands, known by name and summary; a module is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*GROUPS, *_plugins()]
+        return [*GROUPS, *COMMANDS, *_plugins()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in GROUPS:
             group: click.Command = importlib.import_module(f"nagaya_client.cli.{cmd_name}").group
             return group
+        if cmd_name in COMMANDS:
+            command: click.Command = importlib.import_module(
+                f"nagaya_client.cli.{cmd_name}"
+            ).command
+            return command
         plugin = _plugins().get(cmd_name)
         return plugin.load() if plugin else None
 
@@ -80,13 +92,13 @@ class Groups(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in GROUPS and name not in (plugins := _plugins()):
+        if name not in (known := self.list_commands(ctx)):
             if name == "dev":
                 raise NagayaError(
                     "the local stack is not installed",
                     "It comes with a clone: `make install` there installs it.",
                 )
-            near = difflib.get_close_matches(name, [*GROUPS, *plugins], 1)
+            near = difflib.get_close_matches(name, known, 1)
             if near:
                 ctx.fail(f"No such command '{name}'. Did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
@@ -112,12 +124,12 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def summaries() -> dict[str, str]:
-    """Return what each group is for; a plugin's is that of its distribution, not imported here."""
+    """Return what each group and command is for; a plugin is not imported for it."""
     plugins = {
         name: entry.dist.metadata["Summary"] if entry.dist else ""
         for name, entry in _plugins().items()
     }
-    return GROUPS | plugins
+    return GROUPS | COMMANDS | plugins
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -66,6 +66,19 @@ class Printer:
                 header = tuple(key.upper() for key in records[0]) if records else ()
                 self._rows(header, rows)
 
+    def show_record(self, record: Mapping[str, object]) -> None:
+        """Print one thing that is no message."""
+        match self._form:
+            case "json":
+                click.echo(json.dumps(record, ensure_ascii=False, indent=2))
+            case "yaml":
+                click.echo(_yaml(dict(record)), nl=False)
+            case "jsonl" | "id":
+                self.show_records([record])
+            case _:
+                for line in values.aligned((name, _cell(value)) for name, value in record.items()):
+                    click.echo(line)
+
     def _table(self, response: Message) -> None:
         field = list_field(response)
         if field is None:

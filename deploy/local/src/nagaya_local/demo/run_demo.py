@@ -18,7 +18,8 @@ from nagaya_client.cli.run_progress import RunProgress
 from nagaya_client.cli.watch_run import follow, live_table, print_event
 from nagaya_client.client import Client
 from nagaya_client.errors import NagayaError
-from nagaya_client.settings import Token, local_stack_settings
+from nagaya_client.settings import local_stack_settings
+from nagaya_client.tokens import Token
 from nagaya_local import commands
 from nagaya_local.clone.providers import read_providers
 from nagaya_local.clone.tokens import issue_tenant_token
