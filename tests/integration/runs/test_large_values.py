@@ -10,7 +10,8 @@ from temporalio.exceptions import ApplicationError
 from tests.support.runs_worker import COPY, MAPPED, RunsWorker, steps_of
 
 from nagaya_functions import FilePointer
-from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT
+from runs.domain.lists import MAP_LIMIT
+from runs.domain.outputs import BYTES_AT_ONCE
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from runs.domain.activities import StepRef
-from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FileDraft
+from runs.domain.lists import MAP_LIMIT
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft
 from runs.domain.runs import OutputFile
 from runs.peers.artifacts import Artifacts
 from runs.store.steps import Elements

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from runs.domain.pipelines import StepSpec
 
+MAP_LIMIT = 5_000
+"""The most elements that a step is mapped over: what names their outputs is one file."""
+
 
 class MappedOver(NamedTuple):
     """A list, by the step whose output holds it, or whose elements' outputs do, and where."""

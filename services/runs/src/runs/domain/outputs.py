@@ -18,9 +18,6 @@ OUTPUT = "output.json"
 BYTES_AT_ONCE = MAX_FILE_BYTES
 """The most that a step commits as one file, or reads of files, at once."""
 
-MAP_LIMIT = 5_000
-"""The most elements that a step is mapped over: what names their outputs is one file."""
-
 VALUE_CHARACTERS = 256
 """The most characters of a value, which conditions compare."""
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from jsonvalues import canonical
 from runs.domain.failures import ReadTooLarge, StepImpossible
-from runs.domain.outputs import BYTES_AT_ONCE, MAP_LIMIT, FileDraft, output_name, parse_json
+from runs.domain.lists import MAP_LIMIT
+from runs.domain.outputs import BYTES_AT_ONCE, FileDraft, output_name, parse_json
 from servicekit.errors import InvalidInput
 
 if TYPE_CHECKING:
