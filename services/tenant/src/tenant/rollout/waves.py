@@ -1,4 +1,4 @@
-"""The work of a rollout: tenant after tenant, wave after wave."""
+"""The work of a rollout: tenant after tenant, wave after wave, as its RolloutPlan divides them."""
 
 from __future__ import annotations
 
