@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _QUEUED_LINES = 10_000
 _MESSAGE_LENGTH = 200
 # The attributes that every record has, and the fields of a line that `extra` must not replace.
-_NOT_EXTRA = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_NOT_EXTRA |= {"time", "level", "service", "logger"}
+_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NOT_EXTRA = _ATTRIBUTES | {"time", "level", "service", "logger"}
 
 
 class LineWriter:

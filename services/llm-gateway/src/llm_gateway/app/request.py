@@ -15,7 +15,7 @@ from llm_gateway.errors import CallInFlight, CallKeyReused, CallOutcomeUnknown
 from servicekit.call import current_call, current_principal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from llm_gateway.app.execute import CallExecutor
     from llm_gateway.app.in_flight import Cursor, InFlightCall, InFlightCalls
@@ -125,7 +125,7 @@ def _with_caller(request: CallRequest) -> CallRequest:
     principal, call = current_principal(), current_call()
     check_caller(request.key, principal.workload)
     request_id = "" if call is None else call.request_id
-    files = request.files if principal.workload == _COMMITS_FILES else {}
+    files: Mapping[str, bytes] = request.files if principal.workload == _COMMITS_FILES else {}
     return replace(request, user_id=principal.user_id, request_id=request_id, files=files)
 
 
