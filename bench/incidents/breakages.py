@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Breakage = Callable[["Target"], AbstractAsyncContextManager[None]]
 
 _READERS = 60
+_NOBODYS = "t_01nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,22 @@ async def connections_used_up(target: Target) -> AsyncGenerator[None]:
             await holder.close()
 
 
+@asynccontextmanager
+async def database_of_nobody(target: Target) -> AsyncGenerator[None]:
+    """There is a database of the installation that no tenant has."""
+    connection, database = await _superuser(target)
+    said = await connection.fetchval(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1", database
+    )
+    await connection.execute(f'CREATE DATABASE "{_NOBODYS}"')
+    try:
+        await connection.execute(f"COMMENT ON DATABASE \"{_NOBODYS}\" IS '{said}'")
+        yield
+    finally:
+        await connection.execute(f'DROP DATABASE "{_NOBODYS}" WITH (FORCE)')
+        await connection.close()
+
+
 INCIDENTS = (
     Incident("provider down", provider_down, frozenset({"NagayaProviderDown"})),
     Incident("worker away", worker_away, frozenset({"NagayaTargetDown", "NagayaTaskQueueBacklog"})),
@@ -122,6 +139,7 @@ INCIDENTS = (
         connections_used_up,
         frozenset({"NagayaConnectionBudgetUsedUp", "NagayaConnectionRefusals"}),
     ),
+    Incident("database of nobody", database_of_nobody, frozenset({"NagayaTenantFindings"})),
 )
 
 

@@ -140,6 +140,13 @@ TENANTS = Dashboard(
             is_rare=True,
         ),
         one(
+            "What belongs to no tenant, or is missing",
+            "short",
+            rare("max by (kind) (nagaya_tenant_findings)"),
+            "{{kind}}",
+            is_rare=True,
+        ),
+        one(
             "Age of the oldest audit entry that is not chained",
             "s",
             "max by (job) (nagaya_audit_unchained_seconds)",
