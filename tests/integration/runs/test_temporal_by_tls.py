@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from tls.config import ClientTls
 from tls.files import KeyPair
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from temporalio.client import Client
@@ -147,7 +148,9 @@ async def test_a_server_that_is_not_right_is_not_called(
             await connect(config(f"127.0.0.1:{proxy.port}"), lazy=False)
 
 
-async def test_an_api_key_is_sent_by_tls_only(files: CertificateFiles) -> None:
+@asynccontextmanager
+async def cloud(files: CertificateFiles) -> AsyncGenerator[tuple[str, list[str]]]:
+    """A server by TLS, with the authorizations of its calls; without methods it is an old one."""
     seen: list[str] = []
 
     class Frontend(grpc.GenericRpcHandler):
@@ -161,15 +164,37 @@ async def test_an_api_key_is_sent_by_tls_only(files: CertificateFiles) -> None:
     server.add_generic_rpc_handlers((Frontend(),))
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     await server.start()
-    # As with Temporal's own tools, the key alone means TLS.
-    found = config(f"127.0.0.1:{port}", API_KEY="hush", TLS_SERVER_CA_CERT_PATH=files.ca_file)
-    assert "hush" not in repr(found)
     try:
-        await connect(found, lazy=False)  # a server without methods is an old one to the SDK
+        yield f"127.0.0.1:{port}", seen
     finally:
         await server.stop(0)
 
+
+async def test_an_api_key_is_sent_by_tls_only(files: CertificateFiles) -> None:
+    async with cloud(files) as (address, seen):
+        # As with Temporal's own tools, the key alone means TLS.
+        found = config(address, API_KEY="hush", TLS_SERVER_CA_CERT_PATH=files.ca_file)
+        assert "hush" not in repr(found)
+        await connect(found, lazy=False)
+
     assert set(seen) == {"Bearer hush"}
+
+
+async def test_an_api_key_is_renewed_with_its_file(files: CertificateFiles, tmp_path: Path) -> None:
+    key = tmp_path / "api-key"
+    key.write_text("hush")
+    key.chmod(0o600)
+    async with cloud(files) as (address, seen):
+        found = config(address, API_KEY_FILE=key, TLS_SERVER_CA_CERT_PATH=files.ca_file)
+        client = await connect(found, lazy=False)
+        assert set(seen) == {"Bearer hush"}
+        async with renewing(client):
+            key.write_text("hush anew")
+
+            async def used() -> bool:
+                return "Bearer hush anew" in seen
+
+            await wait_until(used)
 
 
 @pytest.mark.parametrize(

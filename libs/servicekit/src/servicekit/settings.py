@@ -103,8 +103,7 @@ class Environment:
 
     def client_tls(self) -> ClientTls:
         """Read how calls to servers verify them, and the certificate of this process."""
-        if self._tls is None:
-            self._tls = ClientTls.from_environment(self)
+        self._tls = self._tls or ClientTls.from_environment(self)
         return self._tls
 
     def path(self, name: str, meaning: str) -> Path:
@@ -140,6 +139,10 @@ class Environment:
         elif not value and default is None:
             self._problems.append(f"{name} is not set, nor {file}: {meaning}")
         return value or default or ""
+
+    def secret_file(self, name: str) -> Path | None:
+        """Return the file from which `secret` reads; None if it reads none."""
+        return Path(path) if (path := self._variables.get(f"{name}_FILE")) else None
 
     def renamed(self, old: str, new: str) -> None:
         """Refuse a setting that is given by its former name, which nothing reads any more."""
@@ -224,10 +227,7 @@ class ServerConfig:
             listen_host=host,
             listen_port=port,
             metrics_port=read.integer(
-                "NAGAYA_METRICS_PORT",
-                "port of the metrics, in Prometheus' text; 0 for none",
-                default=0,
-                most=65535,
+                "NAGAYA_METRICS_PORT", "port of the metrics; 0 for none", default=0, most=65535
             ),
             drain_seconds=read.seconds(
                 "NAGAYA_DRAIN_SECONDS", "how long to serve on after SIGTERM", default=5.0

@@ -9,6 +9,8 @@ from tls.config import ClientTls
 from tls.files import KeyPair
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servicekit.settings import Environment
 
 
@@ -23,6 +25,8 @@ class TemporalConfig:
     tls: ClientTls | None = None
     """How it is verified; None for plaintext."""
     api_key: str = field(default="", repr=False)
+    api_key_file: Path | None = None
+    """Where the key was read, and is read again when it changes; None where it has no file."""
 
     @property
     def schedule_queue(self) -> str:
@@ -49,6 +53,7 @@ class TemporalConfig:
             ),
             tls=_tls(environment, by_address=address.tls is not None, by_key=bool(api_key)),
             api_key=api_key,
+            api_key_file=environment.secret_file("TEMPORAL_API_KEY"),
         )
 
 

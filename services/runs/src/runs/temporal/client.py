@@ -34,8 +34,8 @@ async def connect(config: TemporalConfig, *, lazy: bool = True) -> Client:
     """Make a client. A lazy one connects when it is first used; workers need one that is not.
 
     Where spans are exported, they go on into workflows and activities. One that is not lazy raises
-    RuntimeError when Temporal cannot be reached. Raises StartRefused when a file of TLS cannot be
-    used; `renewing` lets it use those that take the place of the files.
+    RuntimeError when Temporal cannot be reached. Raises StartRefused when a file of TLS, or of the
+    API key, cannot be used; `renewing` lets it use those that take the place of the files.
     """
     connect_config = ConnectConfig(
         config.address,
@@ -49,7 +49,7 @@ async def connect(config: TemporalConfig, *, lazy: bool = True) -> Client:
     if config.tls is None:
         connection = await ServiceClient.connect(connect_config)
     else:
-        connection = RenewedServiceClient(connect_config, config.tls)
+        connection = RenewedServiceClient(connect_config, config.tls, config.api_key_file)
         await connection.begin()
     return Client(
         connection,

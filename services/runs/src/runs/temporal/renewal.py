@@ -1,4 +1,4 @@
-"""Temporal is connected to anew when the files of its TLS change."""
+"""Temporal is connected to anew when the files of its TLS, or that of its API key, change."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from temporalio.service import ConnectConfig, ServiceClient, TLSConfig
 
 from servicekit.errors import StartRefused
+from servicekit.private_files import read_secret
 from servicekit.retries import RetryLog, retry
 from tls.files import CertificateInvalid, Reread, read_authorities, read_certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+    from pathlib import Path
 
     from temporalio.client import Client
     from temporalio.worker import Worker
@@ -29,16 +31,17 @@ _log = logging.getLogger(__name__)
 class RenewedServiceClient(ServiceClient):
     """Calls Temporal over the connection that was made last.
 
-    The SDK's own has the certificates for ever with which it was made. Raises StartRefused when the
-    files cannot be used from the start.
+    The SDK's own has the certificates and the key for ever with which it was made. Raises
+    StartRefused when the files cannot be used from the start.
     """
 
-    def __init__(self, config: ConnectConfig, tls: ClientTls) -> None:
+    def __init__(self, config: ConnectConfig, tls: ClientTls, api_key_file: Path | None) -> None:
+        files = tls.files if api_key_file is None else (*tls.files, api_key_file)
         try:
-            self._files = Reread(tls.files, lambda: _read(tls))
+            self._files = Reread(files, lambda: _read(config, tls, api_key_file))
         except CertificateInvalid as error:
             raise StartRefused(str(error)) from None
-        super().__init__(replace(config, tls=self._files.value))
+        super().__init__(self._files.value)
         self._current: ServiceClient | None = None
 
     async def begin(self) -> None:
@@ -52,7 +55,7 @@ class RenewedServiceClient(ServiceClient):
     async def renew(self) -> None:
         """Connect with what the files hold now. Raises RuntimeError; the former one stays then."""
         self.refresh()
-        config = replace(self.config, tls=self._files.value, lazy=False)
+        config = replace(self._files.value, lazy=False)
         self._current = await ServiceClient.connect(config)
 
     @property
@@ -76,7 +79,7 @@ class RenewedServiceClient(ServiceClient):
 
 @asynccontextmanager
 async def renewing(client: Client, *workers: Worker) -> AsyncGenerator[None]:
-    """Let a client and its workers, in the block, use the certificates that there are.
+    """Let a client and its workers, in the block, use the certificates and the key that there are.
 
     The files are looked at once a second. What goes on over the former connection ends there.
     """
@@ -95,7 +98,7 @@ async def renewing(client: Client, *workers: Worker) -> AsyncGenerator[None]:
 async def _renew(
     connection: RenewedServiceClient, client: Client, workers: tuple[Worker, ...]
 ) -> None:
-    log = RetryLog(_log, "temporal.unavailable", "new certificates wait for Temporal")
+    log = RetryLog(_log, "temporal.unavailable", "new certificates or keys wait for Temporal")
     while True:
         await asyncio.sleep(_RECHECK_SECONDS)
         if connection.refresh():
@@ -105,12 +108,18 @@ async def _renew(
                 worker.client = client
 
 
-def _read(tls: ClientTls) -> TLSConfig:
+def _read(config: ConnectConfig, tls: ClientTls, api_key_file: Path | None) -> ConnectConfig:
     """Return what the SDK is told. Raises CertificateInvalid."""
     own = None if tls.own is None else read_certificate(tls.own)
-    return TLSConfig(
+    made = TLSConfig(
         server_root_ca_cert=None if tls.ca_file is None else read_authorities(tls.ca_file),
         domain=tls.server_name or None,
         client_cert=None if own is None else own.chain,
         client_private_key=None if own is None else own.key,
     )
+    if api_key_file is None:
+        return replace(config, tls=made)
+    try:
+        return replace(config, tls=made, api_key=read_secret(api_key_file))
+    except (ValueError, OSError) as error:
+        raise CertificateInvalid(f"{api_key_file}: {error}") from None
