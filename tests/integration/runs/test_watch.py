@@ -233,3 +233,11 @@ async def test_watches_end_when_the_server_stops(watch: RunWatcher, run: Run) ->
         watch.close()
         with pytest.raises(Unavailable, match="watch on from the last event"):
             await anext(events)
+
+
+async def test_no_watch_begins_when_the_server_stops(watch: RunWatcher, run: Run) -> None:
+    """Behind a load balancer without health checks it would come back, and keep the process."""
+    watch.close()
+    async with aclosing(events_of(watch, run)) as events:
+        with pytest.raises(Unavailable, match="watch on from the last event"):
+            await anext(events)

@@ -48,6 +48,7 @@ _POLL_SHARE = 5
 _BATCH = 200
 _QUEUED = 400
 
+_STOPPING = "the server is stopping; watch on from the last event"
 _TRANSIENT = (Unavailable, LimitExceeded, DeadlineExceeded)
 _log = logging.getLogger(__name__)
 
@@ -69,14 +70,15 @@ class RunWatcher:
         self._tenants = tenants
         self._timeouts = timeouts or WatchTimeouts()
         self._pollers: dict[str, _Poller] = {}
+        self._closed = False
 
     async def watch(
         self, tenant_id: str, run_id: str, after: int
     ) -> AsyncGenerator[RunEvent | Heartbeat]:
         """Yield a run's events from number `after` + 1 on, and end after the last one there is.
 
-        Raises RunNotFound, SequenceUnknown, and Unavailable when the tenant's database is away for
-        too long.
+        Raises RunNotFound, SequenceUnknown, and Unavailable after `close` and when the tenant's
+        database is away for too long.
         """
         async with self._tenants.connection(tenant_id) as connection:
             run = await runs.find(connection, run_id)
@@ -97,12 +99,15 @@ class RunWatcher:
                     return
 
     def close(self) -> None:
-        """End every watch: its watcher is to go on at another replica."""
+        """End every watch, also those to come: its watcher is to go on at another replica."""
+        self._closed = True
         for poller in self._pollers.values():
-            poller.fail(Unavailable("the server is stopping; watch on from the last event"))
+            poller.fail(Unavailable(_STOPPING))
 
     @contextmanager
     def _subscribed(self, tenant_id: str, run_id: str, known: int) -> Generator[_Subscription]:
+        if self._closed:
+            raise Unavailable(_STOPPING)
         poller = self._pollers.get(tenant_id)
         if poller is None:
             poller = _Poller(tenant_id, self._tenants, self._timeouts.database)
