@@ -3,7 +3,8 @@
  *
  *   node dist/test/browser.js URL '{"tenant": "acme", …}' [SCREENSHOT]
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import puppeteer from "puppeteer-core";
 
@@ -17,9 +18,19 @@ process.env.TMPDIR = folder;
 process.env.AWS_EXECUTION_ENV = "AWS_Lambda_nodejs20.x";
 const { default: chromium } = await import("@sparticuz/chromium");
 chromium.setGraphicsMode = false;
+const executablePath = await chromium.executablePath();
+
+// The package's own fonts.conf names /tmp/fonts, wherever the fonts were unpacked; without a font
+// a page never loads.
+const fonts = join(folder, "fonts.conf");
+writeFileSync(
+  fonts,
+  `<fontconfig><dir>${folder}/fonts</dir><cachedir>${folder}/fonts-cache</cachedir></fontconfig>`,
+);
+process.env.FONTCONFIG_FILE = fonts;
 
 const browser = await puppeteer.launch({
-  executablePath: await chromium.executablePath(),
+  executablePath,
   headless: "shell",
   // Whoever calls by an authority of their own has it checked by the other tests.
   acceptInsecureCerts: Boolean(process.env.NAGAYA_CA_FILE),
