@@ -5,7 +5,6 @@ The work is linear in the size of the spec: it is done on the event loop that se
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -25,6 +24,7 @@ from runs.domain.map_rules import (
     function_element_faults,
     manifest_faults,
 )
+from runs.domain.near_names import did_you_mean
 from runs.domain.pipelines import (
     INPUT,
     ApprovalStep,
@@ -131,7 +131,7 @@ def _unknown_needs(spec: PipelineSpec, by_name: Mapping[str, StepSpec]) -> Itera
         for place, needed in enumerate(step.needs):
             if needed == INPUT or needed in by_name:
                 continue
-            perhaps = _perhaps(needed, by_name) if guesses > 0 else ""
+            perhaps = did_you_mean(needed, by_name) if guesses > 0 else ""
             guesses -= 1
             field = f"spec.steps[{number}].needs[{place}]"
             yield Violation(field, f"there is no step {needed}{perhaps}")
@@ -263,11 +263,6 @@ def _names_used_twice(spec: PipelineSpec) -> Iterator[Violation]:
         if first.setdefault(step.step, number) != number:
             fault = f"{step.step} is the name of spec.steps[{first[step.step]}] already"
             yield Violation(f"spec.steps[{number}].step", fault)
-
-
-def _perhaps(name: str, known: Mapping[str, StepSpec]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _place(field: str) -> tuple[int, str]:

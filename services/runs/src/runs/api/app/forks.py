@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runs.api.app.pipelines import check_prompts
 from runs.domain.forks import WHOLE, Fork, steps_done_again
 from runs.domain.inputs import Pointer
+from runs.domain.near_names import did_you_mean
 from runs.domain.pipelines import LlmStep
 from runs.domain.runs import RunDraft, RunStatus
 from runs.errors import PipelineNotFound, RunNotBegun, RunNotFound
@@ -188,8 +188,7 @@ def _faults(draft: ForkDraft, spec: PipelineSpec) -> Iterator[Violation]:
     steps = {step.step: step for step in spec.steps}
     first = steps.get(draft.from_step)
     if draft.from_step and first is None:
-        close = difflib.get_close_matches(draft.from_step, steps, n=1)
-        perhaps = f"; did you mean {close[0]}?" if close else ""
+        perhaps = did_you_mean(draft.from_step, steps)
         yield Violation("from_step", f"there is no step {draft.from_step}{perhaps}")
     if draft.items and not draft.from_step:
         yield Violation("items", "of which step? Name it in `from_step`")
