@@ -66,22 +66,22 @@ class Writers:
     """Writes at a rate, and notes when each write was acknowledged."""
 
     pools: TenantPools
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
     begun: int = 0
     failed: int = 0
     acknowledged: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
 
     async def run(self) -> None:
-        """Write until it is cancelled, then wait for what has begun."""
-        start, open_ = time.monotonic(), set[asyncio.Task[None]]()
-        try:
-            while True:
+        """Write until `stopped` is set, then wait for what has begun.
+
+        Raises the error of a write that is no refusal.
+        """
+        start = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            while not self.stopped.is_set():
                 await asyncio.sleep(start + self.begun / RATE - time.monotonic())
-                task = asyncio.create_task(self._write(str(self.begun)))
+                group.create_task(self._write(str(self.begun)))
                 self.begun += 1
-                open_.add(task)
-                task.add_done_callback(open_.discard)
-        finally:
-            await asyncio.gather(*open_)
 
     async def _write(self, number: str) -> None:
         try:
@@ -142,12 +142,10 @@ async def _writing(keys: Keys, address: str) -> AsyncGenerator[Writers]:
     ):
         await data.ready()
         writers = Writers(data.tenants)
-        task = asyncio.create_task(writers.run())
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(writers.run())
             yield writers
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
+            writers.stopped.set()
 
 
 async def _moved(writers: Writers, channel: grpc.aio.Channel, number: int) -> float:
