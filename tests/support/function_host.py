@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.runs.functions_that_harm import install
+from tests.integration.runs.functions_that_harm import SLOW_MODULE, install
 
 from nagaya_functions import FilePointer
 from nagaya_functions.calls import FunctionContext
@@ -76,7 +76,8 @@ class FunctionHost:
     ) -> Any:  # noqa: ANN401 - as above
         metrics = {"score": "/score"} if name == "measured" else {}
         context = self.context(arguments, tenant_id)
-        call = FunctionCall(f"functions_of_acme:{name}", context, metrics)
+        entry_point = name if ":" in name else f"functions_of_acme:{name}"
+        call = FunctionCall(entry_point, context, metrics)
         return await self.pool.call(call, limit)
 
     def context(self, arguments: JsonMapping, tenant_id: str = "acme") -> FunctionContext:
@@ -92,6 +93,15 @@ class FunctionHost:
             element=ELEMENT,
             files=self.files,
         )
+
+    def install_slow(self, module: str) -> tuple[Path, Path]:
+        """Install a module with the function `process`; return two files.
+
+        Its import writes the first one, and ends once there is the second one.
+        """
+        note, until = self.folder / f"{module}.note", self.folder / f"{module}.until"
+        (self.folder / f"{module}.py").write_text(SLOW_MODULE.format(note=note, until=until))
+        return note, until
 
     def begin(
         self, name: str, tenant_id: str = "acme", **arguments: JsonValue

@@ -227,6 +227,20 @@ def note(context, word="began"):
             file.write(f"{word} {os.getpid()}\\n")
 '''
 
+SLOW_MODULE = """
+import os
+import time
+
+with open("{note}", "a") as file:
+    file.write(f"began {{os.getpid()}}\\n")
+while not os.path.exists("{until}"):
+    time.sleep(0.01)
+
+
+async def process(context):
+    return os.getpid()
+"""
+
 
 def install(folder: Path) -> None:
     """Write the module into a folder that is to be on the path of the functions' processes."""

@@ -15,6 +15,7 @@ from tests.support.notes import wait_for_notes
 from tests.support.processes import is_alive, wait_until_gone
 
 from runs.domain.failures import StepFailed
+from runs.worker.function_host.process import BLOCKED_SECONDS
 
 CLONE = Path(__file__).parents[3]
 
@@ -104,6 +105,51 @@ async def test_a_module_that_takes_long_to_import_is_imported_once_for_all_that_
         assert await host.call("echo", value="quick") == "quick"
         until.touch()
         assert await blocking == "done"
+
+
+async def test_modules_that_take_long_to_import_share_a_process(host: FunctionHost) -> None:
+    modules = ("slow_one", "slow_two")
+    files = [host.install_slow(module) for module in modules]
+    calls = [host.begin(f"{module}:process") for module in modules]
+    for note, until in files:  # one after the other
+        await wait_for_notes(note, 1)
+        await asyncio.sleep(2 * BLOCKED_SECONDS)
+        until.touch()
+
+    (process,) = set(await asyncio.gather(*calls))
+    assert await host.call("slow_two:process") == process, "neither has blocked it"
+
+
+async def test_a_call_that_an_import_kept_waiting_is_done_again(host: FunctionHost) -> None:
+    note, until = host.install_slow("slow")
+    slow = host.begin("slow:process")
+    await wait_for_notes(note, 1)
+    quick = asyncio.create_task(host.call("process", limit=4.0))
+    async with asyncio.timeout(60):
+        process = await quick
+    until.touch()
+
+    assert process not in {pid for _, pid in await wait_for_notes(note, 1)}
+    await slow
+    assert len({await host.call("process") for _ in range(2)}) == 1, "nothing is isolated"
+
+
+async def test_a_call_that_is_cancelled_while_a_module_is_imported_ends_no_process(
+    host: FunctionHost,
+) -> None:
+    note, until = host.install_slow("slow")
+    slow = host.begin("slow:process")
+    ((_, process),) = await wait_for_notes(note, 1)
+    quick = host.begin("echo", value="quick")
+    await asyncio.sleep(0.1)  # the process has both frames before it reads any
+    quick.cancel()
+    await asyncio.sleep(0.1)
+    until.touch()
+    with pytest.raises(asyncio.CancelledError):
+        await quick
+
+    assert await slow == process
+    assert await host.call("process") == process
 
 
 async def test_a_function_that_was_to_blame_takes_no_others_along_the_next_time(

@@ -57,6 +57,7 @@ class _CallServer:
         """By request: its call, and the response."""
         self._numbers = count(1)
         self._places = asyncio.Semaphore(_MAX_REQUESTS)
+        self._import = asyncio.Lock()
         self._functions: dict[str, Function] = {}
         self._graphs: dict[str, Graph] = {}
 
@@ -65,6 +66,8 @@ class _CallServer:
         try:
             while True:
                 self._receive(await read_frame(reader, MAX_FIELDS_FROM_WORKER))
+                # A call that is cancelled by the next frame has begun, so it responds.
+                await asyncio.sleep(0)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
 
@@ -115,12 +118,13 @@ class _CallServer:
         entry_point = frame.fields["entry_point"]
         if entry_point in self._functions or entry_point in self._graphs:
             return self._prepare(frame)
-        self._send(Frame(FrameKind.LOADING))
-        await asyncio.sleep(0)  # it is sent before the import takes the loop
-        try:
-            return self._prepare(frame)
-        finally:
-            self._send(Frame(FrameKind.PONG))
+        async with self._import:
+            self._send(Frame(FrameKind.LOADING))
+            try:
+                await asyncio.sleep(0)  # it is sent before the import takes the loop
+                return self._prepare(frame)
+            finally:
+                self._send(Frame(FrameKind.LOADED))
 
     def _prepare(self, frame: Frame) -> Callable[[], Awaitable[FunctionResult]]:
         """Import what is to be called. Raises whatever its module raises."""

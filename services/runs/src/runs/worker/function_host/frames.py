@@ -63,7 +63,8 @@ class FrameKind(IntEnum):
     ASK_MODEL = 21
     """Requests a call of a node's model: its number `call_number`, and the prompt's `variables`."""
     LOADING = 22
-    """The process imports something, and does nothing else until its next frame."""
+    """The process imports something, and does nothing else until LOADED."""
+    LOADED = 23
 
 
 RESULTS = frozenset(

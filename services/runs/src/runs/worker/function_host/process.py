@@ -144,7 +144,8 @@ class FunctionProcess:
             async with asyncio.timeout(CANCEL_GRACE_SECONDS):
                 await session.ended.wait()
         except TimeoutError:
-            self.unresponsive.add(session.entry_point)
+            if not self._loading:  # else it could not hear of it
+                self.unresponsive.add(session.entry_point)
             self.kill("a function did not stop when it was told to")
             await session.ended.wait()
         self._sessions.pop(number, None)
@@ -208,7 +209,8 @@ class FunctionProcess:
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         frame = await read_frame(reader, MAX_FIELDS_FROM_CHILD)
         self._last_frame_at = self._loop.time()
-        self._loading = frame.kind is FrameKind.LOADING
+        if frame.kind in (FrameKind.LOADING, FrameKind.LOADED):
+            self._loading = frame.kind is FrameKind.LOADING
         session = self._sessions.get(frame.call)
         if session is not None:
             session.receive(frame)
@@ -224,10 +226,10 @@ class FunctionProcess:
             if not self._sessions:
                 continue
             unanswered = now - self._last_frame_at
-            if self._loading and unanswered < _START_SECONDS:
-                continue  # each other process would have to import it too
             if unanswered > STALLED_SECONDS:
                 self._stalled_at = now
+            if self._loading and unanswered < _START_SECONDS:
+                continue  # each other process would have to import it too
             if unanswered > BLOCKED_SECONDS:
                 self._blocked()
             self._send(Frame(FrameKind.PING))
