@@ -158,7 +158,7 @@ func TestARefusedWatchIsNotResumed(t *testing.T) {
 }
 
 func TestWhatItsReaderTakesIsNotTheServersSilence(t *testing.T) {
-	const patience = time.Second
+	const idle = time.Second
 	for name, end := range map[string]error{
 		"quiet": nil, "broken": status.Error(codes.Unavailable, "stopping"),
 	} {
@@ -175,13 +175,13 @@ func TestWhatItsReaderTakesIsNotTheServersSilence(t *testing.T) {
 			client := server.listen(t)
 			var breaks int
 			watch := &runWatch{
-				runs: client.Runs, closed: &client.closed, idle: patience,
-				options: WatchOptions{GiveUpAfter: patience, OnBroken: func(error) { breaks++ }},
+				runs: client.Runs, closed: &client.closed, idle: idle,
+				options: WatchOptions{GiveUpAfter: idle, OnBroken: func(error) { breaks++ }},
 			}
 
 			err := watch.toTheEnd(context.Background(), func(event *runsv1.RunEvent, _ error) bool {
 				if event.Sequence == 1 {
-					time.Sleep(patience + 100*time.Millisecond)
+					time.Sleep(idle + 100*time.Millisecond)
 				}
 				return true
 			})

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("bench", "clients", "deploy", "docs", "examples", "libs", "services", "tests")
+FOLDERS = ("bench", "clients", "deploy", "docs", "examples", "libs", "protos", "services", "tests")
 OTHERS = {"gen", "node_modules", "histories", "migrations"}  # generated, recorded, or published
+TEXTS = ("*.md", "*.proto", "*.go", "*.java", "*.ts")
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
 # What they were called before the code took over the terms of gRPC, PostgreSQL and Temporal.
@@ -74,7 +75,7 @@ def _old_words() -> Iterator[str]:
         for line, word in _of_python(file):
             if (path.as_posix(), word) not in PUBLISHED:
                 yield f"{path}:{line}: {word}"
-    for file in sorted([*ROOT.glob("*.md"), *_files("*.md")]):
+    for file in sorted([*ROOT.glob("*.md"), *(text for kind in TEXTS for text in _files(kind))]):
         for number, line in enumerate(file.read_text().splitlines(), 1):
             for found in OLD_PROSE.finditer(line):
                 yield f"{file.relative_to(ROOT)}:{number}: {found.group()}"
@@ -103,26 +104,39 @@ def _is_old(name: str) -> bool:
 
 
 def _missing_in_glossary() -> Iterator[str]:
-    """Yield the classes that another distribution imports and that the glossary does not have."""
+    """Yield the class names that two packages use and that the glossary does not have."""
     text = GLOSSARY.read_text()
-    classes: dict[tuple[str, str], str] = {}
+    owners: dict[str, set[str]] = {}
     users: dict[tuple[str, str], set[str]] = {}
     for file in _files("*.py"):
         parts = file.relative_to(ROOT).parts
-        if "src" not in parts:
-            continue
-        package = parts[parts.index("src") + 1]
-        for node in ast.walk(ast.parse(file.read_bytes(), file)):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                classes[package, node.name] = "/".join(parts[:2])
-            elif isinstance(node, ast.ImportFrom) and node.module is not None:
-                owner = node.module.partition(".")[0]
-                for name in node.names if owner != package else ():
-                    users.setdefault((owner, name.name), set()).add(package)
-    for (owner, name), distribution in sorted(classes.items()):
-        if (owner, name) in users and f"`{name}`" not in text:
-            used = ", ".join(sorted(users[owner, name]))
-            yield f"docs/glossary.md: {name} of {distribution} is used by {used}"
+        if "src" in parts:
+            package = parts[parts.index("src") + 1]
+            tree = ast.parse(file.read_bytes(), file)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    owners.setdefault(node.name, set()).add(package)
+            for owner, name in _used_names(tree):
+                users.setdefault((owner, name), set()).add(package)
+    for name, packages in sorted(owners.items()):
+        used = packages.union(*(users.get((owner, name), set()) for owner in packages))
+        if len(used) > 1 and f"`{name}`" not in text:
+            yield f"docs/glossary.md: {name} is used in {', '.join(sorted(used))}"
+
+
+def _used_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield the package and the name of what is imported, or reached through an import."""
+    owners: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            owner = node.module.partition(".")[0]
+            for name in node.names:
+                owners[name.asname or name.name] = owner
+                yield owner, name.name
+    reached = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    for node in reached:
+        if isinstance(node.value, ast.Name) and node.value.id in owners:
+            yield owners[node.value.id], node.attr
 
 
 def _files(pattern: str) -> Iterator[Path]:

@@ -30,7 +30,7 @@ from llm_gateway.providers.base_urls import BaseUrls
 from llm_gateway.providers.client import ADAPTERS, ProviderClients
 from llm_gateway.providers.keys import ProviderKeys
 from llm_gateway.providers.timeouts import ReadTimeouts
-from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llm_gateway.providers.wire_format import FailureKind, ProviderFault
 from llmstub import Latency, LlmStub, Settings
 
 if TYPE_CHECKING:
@@ -187,16 +187,16 @@ async def test_the_end_of_a_reply_has_its_reason(
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
-        ({"kind": "overloaded"}, Fault.UNAVAILABLE),
-        ({"kind": "spend_limit"}, Fault.EXHAUSTED),
-        ({"kind": "status", "status": 429}, Fault.LIMITED),
-        ({"kind": "status", "status": 400}, Fault.REFUSED),
-        ({"kind": "error_event"}, Fault.UNAVAILABLE),
-        ({"kind": "error_event", "status": 429}, Fault.LIMITED),
-        ({"kind": "failed"}, Fault.UNAVAILABLE),
-        ({"kind": "drop"}, Fault.LOST),
-        ({"kind": "drop", "after_bytes": 400}, Fault.LOST),
-        ({"kind": "truncated_json"}, Fault.MALFORMED),
+        ({"kind": "overloaded"}, FailureKind.UNAVAILABLE),
+        ({"kind": "spend_limit"}, FailureKind.EXHAUSTED),
+        ({"kind": "status", "status": 429}, FailureKind.LIMITED),
+        ({"kind": "status", "status": 400}, FailureKind.REFUSED),
+        ({"kind": "error_event"}, FailureKind.UNAVAILABLE),
+        ({"kind": "error_event", "status": 429}, FailureKind.LIMITED),
+        ({"kind": "failed"}, FailureKind.UNAVAILABLE),
+        ({"kind": "drop"}, FailureKind.LOST),
+        ({"kind": "drop", "after_bytes": 400}, FailureKind.LOST),
+        ({"kind": "truncated_json"}, FailureKind.MALFORMED),
     ],
 )
 async def test_a_fault_is_distinguished(
@@ -204,7 +204,7 @@ async def test_a_fault_is_distinguished(
     stub: LlmStub,
     providers: ProviderClients,
     action: dict[str, Any],
-    expected: Fault,
+    expected: FailureKind,
 ) -> None:
     stub.script([{"action": action}])
 
@@ -244,4 +244,4 @@ async def test_nobody_there_is_known_to_have_cost_nothing(
     with pytest.raises(ProviderFault) as fault:
         await ask(providers, stub, form)
 
-    assert fault.value.kind is Fault.NEVER_SENT
+    assert fault.value.kind is FailureKind.NEVER_SENT

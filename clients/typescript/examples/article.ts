@@ -38,7 +38,7 @@ const PIPELINE = fromJson(PipelineSpecSchema, {
     },
   ],
 });
-const INPUT = { topic: "heat pumps in old houses", audience: "architects" };
+const INPUT = { topic: "heat pumps in old buildings", audience: "architects" };
 
 async function main(tenantId: string, file: string): Promise<void> {
   const client = connect(settingsFromEnvironment());

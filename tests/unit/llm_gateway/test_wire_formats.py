@@ -12,7 +12,7 @@ from llm_gateway.providers.faults import LONGEST_WAIT_SECONDS, fault_of, retry_a
 from llm_gateway.providers.gemini import GeminiReader
 from llm_gateway.providers.openai_chat import ChatReader
 from llm_gateway.providers.openai_responses import ResponsesReader
-from llm_gateway.providers.wire_format import Fault
+from llm_gateway.providers.wire_format import FailureKind
 
 if TYPE_CHECKING:
     from llm_gateway.providers.wire_format import ReplyReader
@@ -135,4 +135,4 @@ def test_gemini_tells_the_wait_in_its_body() -> None:
 
     fault = fault_of(429, {}, json.dumps([body]).encode())
 
-    assert (fault.kind, fault.retry_after) == (Fault.LIMITED, 37)
+    assert (fault.kind, fault.retry_after) == (FailureKind.LIMITED, 37)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmstub.domain import RequestRefused
-from llmstub.replies.prompts import PromptFacts
+from llmstub.replies.prompts import RecognizedPrompt
 from llmstub.replies.recordings import article_for
 from llmstub.replies.schema_sampler import sample
 from llmstub.replies.strings import matching
@@ -42,7 +42,7 @@ def randomness(seed: int) -> Random:
 
 
 def made(schema: JsonObject, prompt: str = "Outline an article about tea.", seed: int = 0) -> Any:  # noqa: ANN401 - JSON
-    facts, random = PromptFacts.read(prompt), randomness(seed)
+    facts, random = RecognizedPrompt.read(prompt), randomness(seed)
     return sample(schema, facts, article_for(facts, random), random, 300)
 
 

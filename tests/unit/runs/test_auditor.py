@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import (
 from temporalio.client import WorkflowHistory
 
 from nagaya_local.machine.ports import free_port
-from runs.auditor import Finding, examine, main
+from runs.auditor import HistoryFinding, examine, main
 from runs.domain.activities import StepResult
 from runs.temporal.client import data_converter
 
@@ -29,7 +29,7 @@ def test_a_canary_is_found_in_a_result_and_in_a_message(canary: str) -> None:
     ]
 
     found = list(examine(WorkflowHistory("acme/1", events), [canary, "another canary"]))
-    assert found == [Finding("acme/1", number, "holds a canary") for number in (1, 2)]
+    assert found == [HistoryFinding("acme/1", number, "holds a canary") for number in (1, 2)]
 
 
 @pytest.fixture(autouse=True)

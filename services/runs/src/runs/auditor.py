@@ -37,7 +37,7 @@ EVENT_LIMIT = START_LIMIT + 2_048
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HistoryFinding:
     """An event that holds what it should not."""
 
     workflow_id: str
@@ -45,9 +45,11 @@ class Finding:
     what: str
 
 
-async def audit(client: Client, canaries: Sequence[str] = ()) -> tuple[tuple[Finding, ...], int]:
+async def audit(
+    client: Client, canaries: Sequence[str] = ()
+) -> tuple[tuple[HistoryFinding, ...], int]:
     """Walk every history of the namespace; return what was found, and how many there were."""
-    findings: list[Finding] = []
+    findings: list[HistoryFinding] = []
     histories = 0
     async for workflow in client.list_workflows():
         history = await client.get_workflow_handle(
@@ -58,21 +60,21 @@ async def audit(client: Client, canaries: Sequence[str] = ()) -> tuple[tuple[Fin
     return tuple(findings), histories
 
 
-def examine(history: WorkflowHistory, canaries: Sequence[str] = ()) -> Iterator[Finding]:
+def examine(history: WorkflowHistory, canaries: Sequence[str] = ()) -> Iterator[HistoryFinding]:
     """Find what a history should not hold."""
     forms = [_forms(canary) for canary in canaries]
     for event in history.events:
         data = event.SerializeToString()
         for canary in forms:
             if any(form in data for form in canary):
-                yield Finding(history.workflow_id, event.event_id, "holds a canary")
+                yield HistoryFinding(history.workflow_id, event.event_id, "holds a canary")
         if len(data) > EVENT_LIMIT:
             what = f"takes {len(data):,} bytes"
-            yield Finding(history.workflow_id, event.event_id, what)
+            yield HistoryFinding(history.workflow_id, event.event_id, what)
         for payload in payloads(event):
             if payload.ByteSize() > START_LIMIT:
                 what = f"has a payload of {payload.ByteSize():,} bytes"
-                yield Finding(history.workflow_id, event.event_id, what)
+                yield HistoryFinding(history.workflow_id, event.event_id, what)
 
 
 def payloads(message: Message) -> Iterator[Payload]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import JustifyMethod
 
     from nagaya.runs.v1 import run_pb2
-    from nagaya_client.cli.run_progress import Row, RunProgress
+    from nagaya_client.cli.run_progress import ProgressRow, RunProgress
 
 _SECONDS = 0.2
 _GAP = 2
@@ -103,7 +103,7 @@ def _run_table(run: RunProgress, room: int) -> Table:
     return table
 
 
-def _room_for_models(rows: Sequence[Row], width: int) -> int:
+def _room_for_models(rows: Sequence[ProgressRow], width: int) -> int:
     """How wide the models may be, and 0 for not at all: a narrow terminal shows what runs cost."""
     taken = 0
     for name, field, _, least in _COLUMNS:

@@ -17,7 +17,7 @@ _WAITING = run_pb2.STEP_STATE_WAITING
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProgressRow:
     """One row of the table, ready to be shown."""
 
     step: str
@@ -76,7 +76,7 @@ class RunProgress:
         cost = sum(step.cost_micro_usd for step in self._steps.values())
         return f"{self.title}  {self.state}  {values.money(cost)}  {_elapsed(self.run)} s"
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ProgressRow]:
         """The steps; items of a long map as one row."""
         by_step: dict[str, list[run_pb2.RunStep]] = {}
         for step in self._steps.values():
@@ -89,9 +89,9 @@ class RunProgress:
                 yield from map(row, sorted(pieces, key=lambda piece: (piece.item, piece.visit)))
 
 
-def row(step: run_pb2.RunStep) -> Row:
+def row(step: run_pb2.RunStep) -> ProgressRow:
     """One step, or one item of a map."""
-    return Row(
+    return ProgressRow(
         step=step.step,
         item=_item(step),
         state=values.name_of(run_pb2.StepState, step.state),
@@ -102,13 +102,15 @@ def row(step: run_pb2.RunStep) -> Row:
     )
 
 
-def _summarized(name: str, pieces: list[run_pb2.RunStep], counted: list[run_pb2.RunStep]) -> Row:
+def _summarized(
+    name: str, pieces: list[run_pb2.RunStep], counted: list[run_pb2.RunStep]
+) -> ProgressRow:
     """One row for a whole step; of a map its items are counted, not its own record."""
     counts: dict[str, int] = {}
     for piece in counted:
         state = values.name_of(run_pb2.StepState, piece.state)
         counts[state] = counts.get(state, 0) + 1
-    return Row(
+    return ProgressRow(
         step=name,
         item=f"{len(counted):,}",
         state=", ".join(f"{count:,} {state}" for state, count in counts.items()),

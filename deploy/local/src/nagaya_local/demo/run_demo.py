@@ -62,7 +62,7 @@ async def run_demo(layout: Layout) -> None:
     settings = local_stack_settings(layout.root)
     async with AsyncExitStack() as clients:
         operator = await clients.enter_async_context(Client.connect(settings))
-        catalog = setup.Catalog(operator)
+        catalog = setup.DemoOverrides(operator)
         _warn_of_costs(layout)
         prepared = [
             await _prepare(customer, catalog, layout, example, clients) for customer in CUSTOMERS
@@ -86,7 +86,7 @@ def _warn_of_costs(layout: Layout) -> None:
 
 async def _prepare(
     customer: Customer,
-    catalog: setup.Catalog,
+    catalog: setup.DemoOverrides,
     layout: Layout,
     example: Example,
     clients: AsyncExitStack,

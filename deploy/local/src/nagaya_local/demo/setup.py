@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Catalog:
+class DemoOverrides:
     """The overrides of step defaults, and when they hold."""
 
     client: Client

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from llmstub import tokens
 from llmstub.domain import FinishReason, Reply, Usage
-from llmstub.replies.prompts import PromptFacts
+from llmstub.replies.prompts import RecognizedPrompt
 from llmstub.replies.prose import write
 from llmstub.replies.recordings import article_for
 from llmstub.replies.schema_sampler import sample
@@ -65,7 +65,7 @@ def compose(
     request: GenerationRequest, random: Random, overrides: ReplyOverrides = NO_OVERRIDES
 ) -> Reply:
     """Return the reply to a request. Raises RequestRefused for a schema it cannot satisfy."""
-    facts = PromptFacts.read(request.prompt)
+    facts = RecognizedPrompt.read(request.prompt)
     recorded = article_for(facts, random)
     reasoning_tokens = _reasoning_tokens(request, overrides)
     text = _text(request, facts, recorded, random, overrides)
@@ -88,7 +88,7 @@ def compose(
 
 def _text(
     request: GenerationRequest,
-    facts: PromptFacts,
+    facts: RecognizedPrompt,
     recorded: RecordedArticle,
     random: Random,
     overrides: ReplyOverrides,
@@ -106,7 +106,7 @@ def _text(
     return write(facts, recorded, target, request.max_tokens)
 
 
-def _target(request: GenerationRequest, facts: PromptFacts) -> int:
+def _target(request: GenerationRequest, facts: RecognizedPrompt) -> int:
     if facts.tokens_wanted is not None:
         return max(1, min(_MOST_ASKED, facts.tokens_wanted))
     if request.max_tokens is None:

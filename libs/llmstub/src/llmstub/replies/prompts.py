@@ -53,7 +53,7 @@ class Task(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class PromptFacts:
+class RecognizedPrompt:
     """What was found in a prompt; a text that it does not have is empty."""
 
     text: str
@@ -68,7 +68,7 @@ class PromptFacts:
     tokens_wanted: int | None
 
     @classmethod
-    def read(cls, prompt: str) -> PromptFacts:
+    def read(cls, prompt: str) -> RecognizedPrompt:
         text = prompt
         if len(prompt) > _BEGINNING + _END:
             text = prompt[:_BEGINNING] + "\n" + prompt[-_END:]

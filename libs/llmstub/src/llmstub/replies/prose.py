@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmstub.replies.markdown import Section
-    from llmstub.replies.prompts import PromptFacts
+    from llmstub.replies.prompts import RecognizedPrompt
     from llmstub.replies.recordings import RecordedArticle
 
 _SECTIONS, _POINTS = 4, 3
@@ -19,7 +19,9 @@ _ROOM = 0.9  # of the limit, what a polished article may fill
 _HEADING = 20  # tokens of a heading, at most
 
 
-def write(facts: PromptFacts, recorded: RecordedArticle, target: int, limit: int | None) -> str:
+def write(
+    facts: RecognizedPrompt, recorded: RecordedArticle, target: int, limit: int | None
+) -> str:
     """Return Markdown. A whole article has about `target` tokens; a polished one, which repeats
     the sections that it was given, stays below `limit`."""
     match facts.task:
@@ -37,7 +39,7 @@ def write(facts: PromptFacts, recorded: RecordedArticle, target: int, limit: int
             return recorded.article(target)
 
 
-def _outline(facts: PromptFacts, recorded: RecordedArticle) -> str:
+def _outline(facts: RecognizedPrompt, recorded: RecordedArticle) -> str:
     lines = [f"# {recorded.titles[0]}"]
     for number, section in enumerate(recorded.sections[: facts.count_of("sections") or _SECTIONS]):
         lines.append(f"\n{number + 1}. **{section.heading}**")
@@ -45,12 +47,12 @@ def _outline(facts: PromptFacts, recorded: RecordedArticle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _notes(facts: PromptFacts, recorded: RecordedArticle) -> str:
+def _notes(facts: RecognizedPrompt, recorded: RecordedArticle) -> str:
     findings = recorded.section(facts.heading).findings
     return _listed(facts, recorded, {n: x or findings for n, x in recorded.notes.items()})
 
 
-def _review(facts: PromptFacts, recorded: RecordedArticle) -> str:
+def _review(facts: RecognizedPrompt, recorded: RecordedArticle) -> str:
     headings = [section.heading for section in facts.sections if section.level > 1]
     remarks = list(recorded.review)[2]  # after the heading of all and what is good
     lines = list(recorded.review[remarks])
@@ -60,7 +62,7 @@ def _review(facts: PromptFacts, recorded: RecordedArticle) -> str:
 
 
 def _listed(
-    facts: PromptFacts, recorded: RecordedArticle, lists: dict[str, tuple[str, ...]]
+    facts: RecognizedPrompt, recorded: RecordedArticle, lists: dict[str, tuple[str, ...]]
 ) -> str:
     (title, _), *parts = lists.items()
     text = f"## {title.replace('{section}', facts.heading or recorded.topic)}\n"
@@ -69,7 +71,7 @@ def _listed(
     return text
 
 
-def _section(facts: PromptFacts, recorded: RecordedArticle) -> str:
+def _section(facts: RecognizedPrompt, recorded: RecordedArticle) -> str:
     """Write up the points of the prompt, and close with a paragraph that belongs to none."""
     section = recorded.section(facts.heading)
     known, texts = section.paragraphs, list(section.paragraphs.values())
@@ -81,7 +83,7 @@ def _section(facts: PromptFacts, recorded: RecordedArticle) -> str:
     return _joined([f"## {facts.heading or section.heading}", *parts, *closing])
 
 
-def _polished(facts: PromptFacts, recorded: RecordedArticle, limit: int | None) -> str:
+def _polished(facts: RecognizedPrompt, recorded: RecordedArticle, limit: int | None) -> str:
     title = facts.title or recorded.topic
     opening = [] if facts.sections[0].level == 1 else [f"# {title[:1].upper()}{title[1:]}"]
     whole = sum(tokens.count(section.body) + _HEADING for section in facts.sections)

@@ -20,7 +20,7 @@ from llmstub import tokens
 if TYPE_CHECKING:
     from random import Random
 
-    from llmstub.replies.prompts import PromptFacts
+    from llmstub.replies.prompts import RecognizedPrompt
 
 _SENTENCE = re.compile(r"[^.。!?！？]+(?:[.。!?！？]+\s*|\Z)")
 
@@ -83,7 +83,7 @@ class RecordedArticle:
         return text, False
 
 
-def article_for(facts: PromptFacts, random: Random) -> RecordedArticle:
+def article_for(facts: RecognizedPrompt, random: Random) -> RecordedArticle:
     """Return the recording that fits a prompt; the general ones vary with `random`."""
     fitting = [each for each in _recordings() if each.language == facts.language]
     recording = next((each for each in fitting if each.fits(facts.text)), fitting[-1])
@@ -118,7 +118,7 @@ class _Recording:
             or any(heading in prompt for heading in headings)
         )
 
-    def filled(self, facts: PromptFacts, random: Random) -> RecordedArticle:
+    def filled(self, facts: RecognizedPrompt, random: Random) -> RecordedArticle:
         topic = facts.topic or self.header.get("topic", "")
         keywords = facts.keywords or (self.header.get("keyword", topic),)
         titles, sections = list(self.titles), list(self.sections)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from llmstub.domain import JsonObject
-    from llmstub.replies.prompts import PromptFacts
+    from llmstub.replies.prompts import RecognizedPrompt
     from llmstub.replies.recordings import RecordedArticle
 
 _ITEMS = 3  # of an array that does not say
@@ -29,7 +29,11 @@ _INTEGERS, _FRACTIONS = 9, 99  # how many steps above its minimum a number may l
 
 
 def sample(
-    schema: JsonObject, facts: PromptFacts, recorded: RecordedArticle, random: Random, target: int
+    schema: JsonObject,
+    facts: RecognizedPrompt,
+    recorded: RecordedArticle,
+    random: Random,
+    target: int,
 ) -> object:
     """Return a value that the schema allows; long texts share about `target` tokens.
 
@@ -41,7 +45,7 @@ def sample(
 
 class _Sampler:
     def __init__(
-        self, root: JsonObject, facts: PromptFacts, strings: StringSampler, random: Random
+        self, root: JsonObject, facts: RecognizedPrompt, strings: StringSampler, random: Random
     ) -> None:
         self._root = root
         self._facts = facts

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from llmstub.domain import JsonObject
-    from llmstub.replies.prompts import PromptFacts
+    from llmstub.replies.prompts import RecognizedPrompt
     from llmstub.replies.recordings import RecordedArticle
 
 _TRIES = 200  # for a pattern's string of the right length
@@ -52,7 +52,7 @@ class StringSampler:
     """Strings of one instance; texts of a kind are given out in their recorded order."""
 
     def __init__(
-        self, facts: PromptFacts, recorded: RecordedArticle, random: Random, target: int
+        self, facts: RecognizedPrompt, recorded: RecordedArticle, random: Random, target: int
     ) -> None:
         self._recorded = recorded
         self._random = random

@@ -14,7 +14,7 @@ from llm_gateway.domain.attempts import AttemptResult, CallState, UnusableReply
 from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.usage import ReportedUsage, Usage, estimated_tokens
 from llm_gateway.metrics import attempt_metrics
-from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llm_gateway.providers.wire_format import FailureKind, ProviderFault
 from servicekit import telemetry
 from servicekit.call import current_call
 from servicekit.times import now
@@ -31,15 +31,18 @@ if TYPE_CHECKING:
 
 ABANDONED = "the gateway gave it up"
 _REPLY_FAULTS = (
-    Fault.LOST,
-    Fault.MALFORMED,
-    Fault.CUT,
-    Fault.DECLINED,
-    Fault.INCOMPLETE,
-    Fault.EMPTY,
+    FailureKind.LOST,
+    FailureKind.MALFORMED,
+    FailureKind.CUT,
+    FailureKind.DECLINED,
+    FailureKind.INCOMPLETE,
+    FailureKind.EMPTY,
 )
 """Faults of replies, which cost something; the others are refusals, unless text or usage came."""
-_UNUSABLE = {Fault.INCOMPLETE: UnusableReply.INCOMPLETE, Fault.EMPTY: UnusableReply.EMPTY}
+_UNUSABLE = {
+    FailureKind.INCOMPLETE: UnusableReply.INCOMPLETE,
+    FailureKind.EMPTY: UnusableReply.EMPTY,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +84,7 @@ async def send_attempt(
         fault.provider_error = await _scrubbed(in_flight, prepared, provider_error)
         outcome = AttemptFailed(fault, _failure(in_flight, prepared, sent, fault, begun))
     except BaseException:
-        lost = ProviderFault(Fault.LOST, ABANDONED, status=sent.status)
+        lost = ProviderFault(FailureKind.LOST, ABANDONED, status=sent.status)
         in_flight.result = _failure(in_flight, prepared, sent, lost, begun)
         raise
     else:
@@ -167,12 +170,12 @@ def _failure(
     if any(names):
         fault.message += f" ({', '.join(filter(None, names))})"
     used = sent.usage
-    lost = fault.kind is Fault.LOST
+    lost = fault.kind is FailureKind.LOST
     replied = fault.kind in _REPLY_FAULTS or bool(in_flight.text)
     costs = lost or (replied and sent.status < 300)  # an HTTP refusal costs nothing
     if costs or used.usage != Usage():
         used = _usage(in_flight, prepared, sent, whole=sent.ended)
-    may_repeat = fault.kind is Fault.MALFORMED and sent.ended
+    may_repeat = fault.kind is FailureKind.MALFORMED and sent.ended
     digest = hashlib.sha256(in_flight.text.encode()).hexdigest() if may_repeat else ""
     return replace(
         _success(prepared, sent, used, begun),
@@ -180,7 +183,7 @@ def _failure(
         error=fault.message[:500],
         provider_error=error,
         cut_at_tokens=fault.cut_at_tokens,
-        reply_refused=fault.kind is Fault.DECLINED,
+        reply_refused=fault.kind is FailureKind.DECLINED,
         unusable=_UNUSABLE.get(fault.kind),
         reply_digest=digest,
     )

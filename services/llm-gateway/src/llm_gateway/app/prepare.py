@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from llm_gateway.domain.requests import CallRequest, ModelNeeds, Prompt
     from llm_gateway.providers.client import ProviderClient, ProviderClients
     from llm_gateway.routing.cache import CatalogCache
-    from llm_gateway.routing.rules import Route
+    from llm_gateway.routing.rules import ModelRoute
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
     """A call that is ready to be sent: model, provider, prompt, and what to reserve."""
 
-    route: Route
+    route: ModelRoute
     client: ProviderClient
     prompt: Prompt
     reservation: Reservation
@@ -56,7 +56,7 @@ class CallPreparer:
         model: ModelChoice | None,
         run_model: ModelChoice | None,
         needs: ModelNeeds | None,
-    ) -> Route:
+    ) -> ModelRoute:
         """Return the model that a step uses now. Raises ModelUnresolved, ModelUnavailable.
 
         With `needs` it raises ModelUnpriced, CapabilityMissing, ProviderKeyMissing and
@@ -87,7 +87,7 @@ class CallPreparer:
         )
         return PreparedCall(route, client, prompt, reservation, override)
 
-    def _client(self, route: Route, needs: ModelNeeds) -> ProviderClient:
+    def _client(self, route: ModelRoute, needs: ModelNeeds) -> ProviderClient:
         """Return the provider's client, if the model has a price and can do what is needed."""
         rules.check(route, needs)
         return self._providers.client(route.provider)

@@ -14,7 +14,7 @@ from llm_gateway.domain.replies import Reply
 from llm_gateway.domain.reply_ends import Verdict, finish_reason
 from llm_gateway.domain.schemas import SchemaMismatch
 from llm_gateway.domain.usage import FinishReason
-from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llm_gateway.providers.wire_format import FailureKind, ProviderFault
 
 if TYPE_CHECKING:
     from llm_gateway.app.in_flight import InFlightCall
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 _DECLINED = "the model or its provider declined, and the reply does not fit the schema"
 _FAULTS = {
-    Verdict.TOOL: (Fault.INCOMPLETE, "the model called a tool, which nobody offered"),
-    Verdict.PAUSED: (Fault.INCOMPLETE, "the model stopped in the middle of its reply"),
-    Verdict.UNKNOWN: (Fault.INCOMPLETE, "the reply ended in a way that is not known"),
-    Verdict.EMPTY: (Fault.EMPTY, "the reply is empty"),
-    Verdict.FAILED: (Fault.UNAVAILABLE, "the provider failed in the middle of the reply"),
-    Verdict.BROKEN: (Fault.MALFORMED, "the provider could not use what the model said"),
-    Verdict.BARRED: (Fault.REFUSED, "the account may not use the model"),
+    Verdict.TOOL: (FailureKind.INCOMPLETE, "the model called a tool, which nobody offered"),
+    Verdict.PAUSED: (FailureKind.INCOMPLETE, "the model stopped in the middle of its reply"),
+    Verdict.UNKNOWN: (FailureKind.INCOMPLETE, "the reply ended in a way that is not known"),
+    Verdict.EMPTY: (FailureKind.EMPTY, "the reply is empty"),
+    Verdict.FAILED: (FailureKind.UNAVAILABLE, "the provider failed in the middle of the reply"),
+    Verdict.BROKEN: (FailureKind.MALFORMED, "the provider could not use what the model said"),
+    Verdict.BARRED: (FailureKind.REFUSED, "the account may not use the model"),
 }
 _FINISH_REASON = re.compile(r"[\w/.-]{1,64}", re.ASCII)
 _VALIDATIONS_AT_ONCE = 2
@@ -84,7 +84,7 @@ async def validate_reply(
             extra={"event": "reply.validation_failed", "why": kind, "where": where},
         )
         message = f"the reply cannot be used: {kind}"
-        raise ProviderFault(Fault.MALFORMED, message, status=sent.status) from None
+        raise ProviderFault(FailureKind.MALFORMED, message, status=sent.status) from None
 
 
 async def _validate(
@@ -115,8 +115,8 @@ async def _validate(
     if reply.finish_reason.cut_off:
         raise _cut(reply, request, prepared, end, sent)
     if reply.finish_reason is FinishReason.REFUSAL:
-        raise _fault(Fault.DECLINED, _DECLINED, end, sent)
-    fault = _fault(Fault.MALFORMED, problem, end, sent)
+        raise _fault(FailureKind.DECLINED, _DECLINED, end, sent)
+    fault = _fault(FailureKind.MALFORMED, problem, end, sent)
     fault.final = True  # whole and paid: another attempt is for the caller to decide
     raise fault
 
@@ -133,7 +133,7 @@ def _refuse_incomplete(end: ReplyEnd, request: CallRequest, sent: StreamingReque
         raise _fault(kind, f"{message} ({word})", end, sent)
 
 
-def _fault(kind: Fault, message: str, end: ReplyEnd, sent: StreamingRequest) -> ProviderFault:
+def _fault(kind: FailureKind, message: str, end: ReplyEnd, sent: StreamingRequest) -> ProviderFault:
     fault = ProviderFault(kind, message, status=sent.status)
     fault.provider_error = end.provider_error
     return fault
@@ -168,7 +168,7 @@ def _cut(
     else:
         why = f"the model may say no more than {limit:,}"
     message = f"the reply was cut off after {usage.reply_tokens:,} tokens: {why}"
-    fault = _fault(Fault.CUT, message, end, sent)
+    fault = _fault(FailureKind.CUT, message, end, sent)
     fault.cut_at_tokens = limit
     return fault
 

@@ -22,7 +22,7 @@ from llm_gateway.errors import (
     ReplyRefused,
 )
 from llm_gateway.ledger.backoff import FINAL, MAX_ATTEMPTS, with_retry_after
-from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llm_gateway.providers.wire_format import FailureKind, ProviderFault
 
 if TYPE_CHECKING:
     from servicekit.errors import DomainError
@@ -34,16 +34,21 @@ _FIRST_DELAY = 0.5
 _LAST_DELAY = 8.0
 _RATIO = 0.1
 _LONGEST_BACKOFF = 31 * 86_400.0  # a monthly limit is over by then; more is not meant
-_AWAY = (Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED, Fault.EXHAUSTED)
-_ERRORS: dict[Fault, type[DomainError]] = {
-    Fault.REFUSED: ProviderRefused,
-    Fault.LIMITED: ProviderLimited,
-    Fault.EXHAUSTED: ProviderExhausted,
-    Fault.MALFORMED: ReplyInvalid,
-    Fault.CUT: ReplyCut,
-    Fault.DECLINED: ReplyRefused,
-    Fault.INCOMPLETE: ReplyIncomplete,
-    Fault.EMPTY: ReplyEmpty,
+_AWAY = (
+    FailureKind.NEVER_SENT,
+    FailureKind.UNAVAILABLE,
+    FailureKind.LIMITED,
+    FailureKind.EXHAUSTED,
+)
+_ERRORS: dict[FailureKind, type[DomainError]] = {
+    FailureKind.REFUSED: ProviderRefused,
+    FailureKind.LIMITED: ProviderLimited,
+    FailureKind.EXHAUSTED: ProviderExhausted,
+    FailureKind.MALFORMED: ReplyInvalid,
+    FailureKind.CUT: ReplyCut,
+    FailureKind.DECLINED: ReplyRefused,
+    FailureKind.INCOMPLETE: ReplyIncomplete,
+    FailureKind.EMPTY: ReplyEmpty,
 }
 
 
@@ -109,7 +114,7 @@ class RetryPolicy:
         A provider's Retry-After is never undercut, and nothing begins after the deadline (on the
         clock of time.monotonic).
         """
-        redo = fault.kind is Fault.LOST and policy is UnknownPolicy.REDO
+        redo = fault.kind is FailureKind.LOST and policy is UnknownPolicy.REDO
         if attempts >= MAX_ATTEMPTS or not (fault.retryable or redo):
             return RetryDecision(None)
         delay = min(_FIRST_DELAY * 2 ** (attempts - 1), _LAST_DELAY)
@@ -128,7 +133,7 @@ class RetryPolicy:
         At least what the provider asks for, up to a month. 0 for faults whose error no proxy
         repeats, because they do not mean that the provider is away.
         """
-        redo = fault.kind is Fault.LOST and policy is UnknownPolicy.REDO
+        redo = fault.kind is FailureKind.LOST and policy is UnknownPolicy.REDO
         if fault.kind not in _AWAY and not redo:
             return 0.0
         return min(max(self._backoff_seconds, fault.retry_after or 0.0), _LONGEST_BACKOFF)
@@ -145,10 +150,10 @@ def error_for(
     why: str = "",
 ) -> DomainError:
     """Return the error with which a call ends after a fault; `backoff` is in seconds."""
-    if fault.kind is Fault.LOST and policy is UnknownPolicy.FAIL:
+    if fault.kind is FailureKind.LOST and policy is UnknownPolicy.FAIL:
         return CallOutcomeUnknown(number)
     message = f"{fault.message}; {why}" if why else fault.message
-    final = fault.kind is Fault.EXHAUSTED or (fault.final and fault.retry_after is None)
+    final = fault.kind is FailureKind.EXHAUSTED or (fault.final and fault.retry_after is None)
     error = _error_type(fault, final=final)(f"{provider_id}: {message}")
     error.metadata |= {"provider_id": provider_id, "http_status": str(fault.status)}
     error.metadata |= {"attempt": str(number), "attempts": str(attempts)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonvalues import NotJson, parse
 from llm_gateway.providers.error_bodies import page_text, parse_error
-from llm_gateway.providers.wire_format import Fault, ProviderFault
+from llm_gateway.providers.wire_format import FailureKind, ProviderFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,14 +79,14 @@ def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> ProviderFa
     fault = _fault(status, parse_error(error), place=f"HTTP {status}", readable=readable)
     if status in _GAVE_UP_WAITING and (status == 524 or not readable):
         # The provider behind that proxy may still be working, and may be paid for it.
-        fault.kind = Fault.LOST
+        fault.kind = FailureKind.LOST
         fault.message = f"HTTP {status}: a proxy in front of the provider gave up waiting for it"
     if fault.retry_after is None:
         fault.retry_after = retry_after(headers)
     if headers.get("x-should-retry") == "false":
         fault.final = True
-    elif headers.get("x-should-retry") == "true" and fault.kind is Fault.REFUSED:
-        fault.kind = Fault.UNAVAILABLE
+    elif headers.get("x-should-retry") == "true" and fault.kind is FailureKind.REFUSED:
+        fault.kind = FailureKind.UNAVAILABLE
     return fault
 
 
@@ -118,20 +118,20 @@ def _fault(status: int, parsed: ParsedError, *, place: str, readable: bool) -> P
     return fault
 
 
-def _classify(status: int, parsed: ParsedError, *, readable: bool) -> tuple[Fault, str]:
+def _classify(status: int, parsed: ParsedError, *, readable: bool) -> tuple[FailureKind, str]:
     names, message = " ".join(sorted(parsed.names)), parsed.error.message
     if parsed.daily:
-        return Fault.EXHAUSTED, "the daily quota is used up"
+        return FailureKind.EXHAUSTED, "the daily quota is used up"
     if _is_money(status, parsed, names) and not parsed.passing:
-        return Fault.EXHAUSTED, "the account's credit or spend limit is used up"
+        return FailureKind.EXHAUSTED, "the account's credit or spend limit is used up"
     if status < 500 and (_POLICY.search(names) or (status == 403 and parsed.moderated)):
-        return Fault.DECLINED, "a policy of the provider's blocks the request"
+        return FailureKind.DECLINED, "a policy of the provider's blocks the request"
     if status in (402, 429) or _LIMITED.search(names):
-        return Fault.LIMITED, _MESSAGES[429]
+        return FailureKind.LIMITED, _MESSAGES[429]
     if status >= 500 or status in _TRANSIENT:
-        return Fault.UNAVAILABLE, _MESSAGES.get(status, "the provider failed")
+        return FailureKind.UNAVAILABLE, _MESSAGES.get(status, "the provider failed")
     text = f"{names} {parsed.error.param} {message}"
-    return Fault.REFUSED, _refusal(status, text, readable=readable)
+    return FailureKind.REFUSED, _refusal(status, text, readable=readable)
 
 
 def _is_money(status: int, parsed: ParsedError, names: str) -> bool:

@@ -23,7 +23,7 @@ from llm_gateway.providers.timeouts import (
     read_trailer,
 )
 from llm_gateway.providers.wire_format import (
-    Fault,
+    FailureKind,
     ProviderFault,
     ReplyEnd,
     bad_reply,
@@ -171,7 +171,7 @@ class StreamingRequest:
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderFault:
         body = await read_error_body(response)
         fault = fault_of(response.status, response.headers, body)
-        if fault.kind is Fault.REFUSED and (
+        if fault.kind is FailureKind.REFUSED and (
             change := self._adapted.learn(response.status, body, self._url)
         ):
             fault.message, fault.request_adapted = f"{fault.message}; {change}", True
@@ -225,9 +225,9 @@ class StreamingRequest:
             self._reader.done = True
         except NotJson:
             if not self.ended:
-                fault = ProviderFault(Fault.MALFORMED, "an event is no JSON", status=200)
+                fault = ProviderFault(FailureKind.MALFORMED, "an event is no JSON", status=200)
         except HtmlPage as page:
-            fault = ProviderFault(Fault.REFUSED, NO_ENDPOINT, status=self.status)
+            fault = ProviderFault(FailureKind.REFUSED, NO_ENDPOINT, status=self.status)
             fault.provider_error = parse_error(page_text(page.args[0])).error
         except EventTooLong:
             fault = bad_reply("an event is too long")
@@ -259,17 +259,19 @@ class StreamingRequest:
     def _connection_fault(self, error: Exception) -> ProviderFault:
         """Return the fault of a connection that was not made, or that broke."""
         if self._too_late:
-            return ProviderFault(Fault.NEVER_SENT, "the lease was over before it could be sent")
+            return ProviderFault(
+                FailureKind.NEVER_SENT, "the lease was over before it could be sent"
+            )
         if not self.sent:
             if isinstance(error, aiohttp.InvalidURL):
-                return ProviderFault(Fault.REFUSED, "the provider's address is not one")
-            return ProviderFault(Fault.NEVER_SENT, "the provider cannot be reached")
+                return ProviderFault(FailureKind.REFUSED, "the provider's address is not one")
+            return ProviderFault(FailureKind.NEVER_SENT, "the provider cannot be reached")
         message = "the connection broke"
         if isinstance(error, TimeoutError):
             timed_out = isinstance(error, ReadTimeout)
             message = "nothing came for too long" if timed_out else "the time for a reply was over"
         when = "before the reply" if self.status == 0 else "in the middle of the reply"
-        return ProviderFault(Fault.LOST, f"{message} {when}", status=self.status)
+        return ProviderFault(FailureKind.LOST, f"{message} {when}", status=self.status)
 
     def _defect(self, error: Exception) -> ProviderFault:
         """Return the fault of an unexpected error, whose message may quote a body."""
@@ -281,11 +283,11 @@ class StreamingRequest:
             extra={"event": "provider_request.crashed", "why": kind, "where": where},
         )
         if not self.sent:
-            return ProviderFault(Fault.REFUSED, f"the request cannot be sent: {kind}")
+            return ProviderFault(FailureKind.REFUSED, f"the request cannot be sent: {kind}")
         if self.status == 0:
-            return ProviderFault(Fault.LOST, f"the answer cannot be read: {kind}")
+            return ProviderFault(FailureKind.LOST, f"the answer cannot be read: {kind}")
         message = f"the reply cannot be read: {kind}"
-        return ProviderFault(Fault.MALFORMED, message, status=self.status)
+        return ProviderFault(FailureKind.MALFORMED, message, status=self.status)
 
 
 def _encode(body: JsonObject) -> bytes:

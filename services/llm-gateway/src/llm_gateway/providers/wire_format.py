@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llm_gateway.domain.usage import ReportedUsage
 
 
-class Fault(StrEnum):
+class FailureKind(StrEnum):
     """The kind of a failure, which decides whether another attempt may follow."""
 
     NEVER_SENT = "never_sent"
@@ -48,14 +48,14 @@ class Fault(StrEnum):
 
 _REPLACEMENT = "\ufffd"
 _FIRST = (0, "0", None)
-_RETRYABLE = (Fault.NEVER_SENT, Fault.UNAVAILABLE, Fault.LIMITED)
+_RETRYABLE = (FailureKind.NEVER_SENT, FailureKind.UNAVAILABLE, FailureKind.LIMITED)
 
 
 class ProviderFault(Exception):
     """A failed attempt. The message is the gateway's own, never the provider's text."""
 
     def __init__(
-        self, kind: Fault, message: str, *, status: int = 0, retry_after: float | None = None
+        self, kind: FailureKind, message: str, *, status: int = 0, retry_after: float | None = None
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -211,7 +211,7 @@ class ReplyText:
         if _REPLACEMENT in text or _without_space(whole) in _without_space(text):
             return ""
         message = "pieces of the reply were lost: they are not what its end told whole"
-        raise ProviderFault(Fault.MALFORMED, message, status=200)
+        raise ProviderFault(FailureKind.MALFORMED, message, status=200)
 
 
 def _without_space(text: str) -> str:
@@ -225,11 +225,11 @@ def second_reply() -> ProviderFault:
 
 def bad_reply(message: str) -> ProviderFault:
     """Return the fault of a reply that is paid, cannot be used, and would come again."""
-    fault = ProviderFault(Fault.MALFORMED, message, status=200)
+    fault = ProviderFault(FailureKind.MALFORMED, message, status=200)
     fault.final = True
     return fault
 
 
 def unfinished() -> ProviderFault:
     """Return the fault of a stream that ended without an error, but before the reply did."""
-    return ProviderFault(Fault.MALFORMED, "the stream ended before the reply did")
+    return ProviderFault(FailureKind.MALFORMED, "the stream ended before the reply did")

@@ -28,7 +28,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ModelRoute:
     """The model chosen for a call, with the version of the catalogue that prices it."""
 
     resolution: Resolution
@@ -44,7 +44,7 @@ class Route:
         return found
 
 
-def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> Route:
+def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> ModelRoute:
     """Return the model that serves a step. Raises ModelUnresolved, ModelUnavailable."""
     candidates = (
         (ResolutionRule.REQUEST, choices.request),
@@ -66,10 +66,10 @@ def resolve(catalog: Catalog, step: str, choices: Choices, moment: datetime) -> 
         price_id="" if price is None else price.id,
         catalog_version=catalog.version,
     )
-    return Route(resolution, catalog.providers[model.provider_id], model, catalog)
+    return ModelRoute(resolution, catalog.providers[model.provider_id], model, catalog)
 
 
-def check(route: Route, needs: ModelNeeds) -> None:
+def check(route: ModelRoute, needs: ModelNeeds) -> None:
     """Raise CapabilityMissing or ModelUnpriced if the model cannot do what is needed."""
     if not route.resolution.price_id:
         raise ModelUnpriced(route.model.id)

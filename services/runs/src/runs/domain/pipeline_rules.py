@@ -28,7 +28,6 @@ from runs.domain.near_names import did_you_mean
 from runs.domain.pipelines import (
     INPUT,
     ApprovalStep,
-    Binding,
     Element,
     ElementOutput,
     FirstElementOutput,
@@ -40,6 +39,7 @@ from runs.domain.pipelines import (
     PipelineSpec,
     StepKind,
     StepSpec,
+    VariableBinding,
 )
 from servicekit.errors import Violation
 
@@ -191,7 +191,7 @@ def _function_faults(
 
 
 def _binding_faults(
-    at: str, binding: Binding, step: StepSpec, by_name: Steps
+    at: str, binding: VariableBinding, step: StepSpec, by_name: Steps
 ) -> Iterator[Violation]:
     match binding.value:
         case Output(source, pointer, previous_visit):

@@ -26,7 +26,7 @@ INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class FixedText:
     """A fixed text."""
 
     text: str
@@ -85,11 +85,13 @@ class Manifest:
     json_pointer: str = ""
 
 
-BoundValue = Text | Output | Element | ElementOutput | FirstOutput | FirstElementOutput | Manifest
+BoundValue = (
+    FixedText | Output | Element | ElementOutput | FirstOutput | FirstElementOutput | Manifest
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
+class VariableBinding:
     """What one variable of a prompt stands for."""
 
     variable: str
@@ -104,7 +106,7 @@ class LlmStep:
     """The version of the step's prompt; 0 is the one that `prompt_label` or else the active one is
     when a run is created.
     """
-    bindings: tuple[Binding, ...]
+    bindings: tuple[VariableBinding, ...]
     model: ModelChoice | None
     output_schema: JsonMapping | None
     max_output_tokens: int

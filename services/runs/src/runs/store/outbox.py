@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutboxMessage:
     """A start, a cancellation, or that somebody has decided; and of which run."""
 
     id: int
@@ -62,7 +62,7 @@ async def claim(
     limit: int,
     retry_after: timedelta,
     kinds: Literal["all", "starts", "others"] = "all",
-) -> tuple[Message, ...]:
+) -> tuple[OutboxMessage, ...]:
     """Claim messages that are due, oldest first; each is due again after `retry_after`.
 
     `kinds` tells whether only starts are claimed, or all others.
@@ -75,8 +75,8 @@ async def claim(
     return tuple(map(_message, rows))
 
 
-def _message(row: asyncpg.Record) -> Message:
-    return Message(
+def _message(row: asyncpg.Record) -> OutboxMessage:
+    return OutboxMessage(
         row["id"],
         row["kind"],
         str(row["run_id"]),

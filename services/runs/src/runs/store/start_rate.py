@@ -12,7 +12,7 @@ from runs.store import outbox
 
 if TYPE_CHECKING:
     from dataplane.pools import Connection
-    from runs.store.outbox import Message
+    from runs.store.outbox import OutboxMessage
 
 _BURST = timedelta(seconds=5)
 """Of how long starts that nobody wanted are made up: relays come only every few seconds."""
@@ -20,7 +20,7 @@ _BURST = timedelta(seconds=5)
 
 async def claim_starts(
     connection: Connection, per_minute: int, limit: int, retry_after: timedelta
-) -> tuple[tuple[Message, ...], timedelta | None]:
+) -> tuple[tuple[OutboxMessage, ...], timedelta | None]:
     """Claim the starts whose turn it is, in a transaction.
 
     Returns them, and in how long the turn of another one comes; None if none waits.
@@ -37,7 +37,7 @@ async def claim_starts(
     between = timedelta(minutes=1) / per_minute
     behind = row["moment"] - row["next_start"]
     allowed = min(behind // between + 1, limit)
-    messages: tuple[Message, ...] = ()
+    messages: tuple[OutboxMessage, ...] = ()
     if allowed > 0:
         messages = await outbox.claim(connection, allowed, retry_after, "starts")
     next_start = row["next_start"] + between * len(messages)

@@ -13,12 +13,12 @@ from runs.domain.graph_specs import NodeStep
 from runs.domain.pipelines import (
     AllowedFailures,
     ApprovalStep,
-    Binding,
     BoundValue,
     Element,
     ElementOutput,
     FirstElementOutput,
     FirstOutput,
+    FixedText,
     FunctionStep,
     LlmStep,
     Manifest,
@@ -28,7 +28,7 @@ from runs.domain.pipelines import (
     Retry,
     StepKind,
     StepSpec,
-    Text,
+    VariableBinding,
 )
 from runs.domain.plan import BACKOFF_MS, MAX_ATTEMPTS, TIMEOUT_SECONDS
 from runs.wire import loops
@@ -124,7 +124,7 @@ def _kind(at: str, message: pb.StepSpec) -> StepKind:
 def _llm(at: str, message: pb.LlmStep) -> LlmStep:
     return LlmStep(
         prompt_version=message.prompt_version,
-        bindings=tuple(Binding(each.variable, _value(each)) for each in message.bindings),
+        bindings=tuple(VariableBinding(each.variable, _value(each)) for each in message.bindings),
         model=model_choice(message.model) if message.HasField("model") else None,
         output_schema=_schema(at, message),
         max_output_tokens=message.max_output_tokens,
@@ -178,7 +178,7 @@ def _value(message: pb.Binding) -> BoundValue:
         case "manifest":
             return Manifest(*loops.of_this_visit(message.manifest))
         case _:
-            return Text(message.text)
+            return FixedText(message.text)
 
 
 def _milliseconds(duration: Duration) -> int:
@@ -263,10 +263,10 @@ def _function_message(function: FunctionStep) -> pb.FunctionStep:
     )
 
 
-def _binding_message(binding: Binding) -> pb.Binding:
+def _binding_message(binding: VariableBinding) -> pb.Binding:
     message = pb.Binding(variable=binding.variable)
     match binding.value:
-        case Text(text):
+        case FixedText(text):
             message.text = text
         case Output() as output:
             message.output.CopyFrom(loops.output_message(output))

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from servicekit.errors import DomainError
-from tenant.app.repair_decision import Decision
+from tenant.app.repair_decision import RepairDecision
 from tenant.domain.databases import CREATING, OPERATION
 from tenant.domain.operations import OperationState
 from tenant.domain.repair import Finding, FindingAction, FindingKind
@@ -77,7 +77,7 @@ class TenantRepair:
         findings: list[Finding] = []
         unchecked: list[str] = []
         failed = self._failed if by_schedule else set[str]()
-        decide = Decision(self._management, removed, failed, dry_run=dry_run)
+        decide = RepairDecision(self._management, removed, failed, dry_run=dry_run)
         for server_id in await self._servers.all_ids():
             try:
                 async for one in self._of_server(server_id, decide):
@@ -99,7 +99,7 @@ class TenantRepair:
         findings += await self._unfinished()
         return findings, unchecked
 
-    async def _of_server(self, server_id: str, decide: Decision) -> AsyncIterator[Finding]:
+    async def _of_server(self, server_id: str, decide: RepairDecision) -> AsyncIterator[Finding]:
         """Compare the databases and roles of a server with the tenants. Raises Unavailable."""
         server = await self._servers.of(server_id)
         async with self._management.connection() as connection:
@@ -133,7 +133,9 @@ class TenantRepair:
             if tenant.database.name not in existing and _has_database(tenant):
                 yield _without_database(tenant)
 
-    async def _database(self, server_id: str, found: FoundDatabase, decide: Decision) -> Finding:
+    async def _database(
+        self, server_id: str, found: FoundDatabase, decide: RepairDecision
+    ) -> Finding:
         """Decide about a database that no tenant has."""
         finding = Finding(
             FindingKind.DATABASE,
@@ -147,7 +149,7 @@ class TenantRepair:
         return await decide(finding, certain=certain, remove=remove)
 
     async def _of_peer(
-        self, service: str, decide: Decision, *, keep_purged: bool
+        self, service: str, decide: RepairDecision, *, keep_purged: bool
     ) -> AsyncIterator[Finding]:
         """Compare what a service keeps with the tenants. Raises Unavailable."""
         stores = await self._peers.tenant_ids(service)

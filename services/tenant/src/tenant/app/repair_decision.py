@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Decision:
+class RepairDecision:
     """Decides about findings, and removes.
 
     `removed` are the names that are removed though that is not certain. `failed` are the names

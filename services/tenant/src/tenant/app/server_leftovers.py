@@ -13,7 +13,7 @@ from tenant.store import installation, open_operations, replication, strays
 
 if TYPE_CHECKING:
     from dataplane.tenants import ManagementPool
-    from tenant.app.repair_decision import Decision
+    from tenant.app.repair_decision import RepairDecision
     from tenant.domain.databases import Database
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.locks import AdvisoryLocks
@@ -32,12 +32,12 @@ class ServerLeftovers:
         self._locks = locks
         self._servers = servers
 
-    async def remove(self, server_id: str, decide: Decision) -> list[Finding]:
+    async def remove(self, server_id: str, decide: RepairDecision) -> list[Finding]:
         """Return what is left on a server, with what was done about it. Raises Unavailable."""
         slots = await self._slots(server_id, decide)
         return [*slots, *await self._probes(server_id, decide)]
 
-    async def _slots(self, server_id: str, decide: Decision) -> list[Finding]:
+    async def _slots(self, server_id: str, decide: RepairDecision) -> list[Finding]:
         server = await self._servers.of(server_id)
         async with self._management.connection() as connection:
             marker = await installation.marker(connection)
@@ -72,7 +72,7 @@ class ServerLeftovers:
                 raise DatabaseInUse(database.name, [f"the replication slot {slot}"])
             await replication.drop_reader(provisioner, database)
 
-    async def _probes(self, server_id: str, decide: Decision) -> list[Finding]:
+    async def _probes(self, server_id: str, decide: RepairDecision) -> list[Finding]:
         """Look unless a registration looks at a server just now."""
         server, findings = await self._servers.of(server_id), list[Finding]()
         async with self._locks.trying(server_inspection.LOCK) as held:

@@ -35,7 +35,7 @@ _KEPT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CertificateFacts:
     """What a certificate says beside the operation."""
 
     installation: str
@@ -44,7 +44,7 @@ class Facts:
     stores: Sequence[StoreReport]
 
 
-def certificate_of(operation: Operation, facts: Facts) -> JsonObject:
+def certificate_of(operation: Operation, facts: CertificateFacts) -> JsonObject:
     """Return the document of the purge that an operation was."""
     notes: Mapping[str, Any] = operation.notes
     return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from dataplane import audit
 from servicekit.times import now
-from tenant.deletion.certificate import Facts, certificate_of, text_of
+from tenant.deletion.certificate import CertificateFacts, certificate_of, text_of
 from tenant.deletion.written_log import WrittenLogs
 from tenant.domain.deletion import (
     StoreContents,
@@ -237,7 +237,7 @@ class TenantPurge:
             left = await tenants.count_rows(connection, tenant_id, operation.operation_id)
             if left:
                 raise PurgeIncomplete(tenant_id, f"{left} in the management database")
-            facts = Facts(marker, tenant, [*stores, rows_report(notes)])
+            facts = CertificateFacts(marker, tenant, [*stores, rows_report(notes)])
             signed = self._signer.sign(certificate_of(operation, facts))
             await deletion_certificates.insert(
                 connection, operation.operation_id, tenant_id, signed

@@ -218,7 +218,7 @@ func (StepState) EnumDescriptor() ([]byte, []int) {
 	return file_nagaya_runs_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
-// One passage through a pipeline. A run is its own long-running operation: watch it until its state is final.
+// One execution of a pipeline. A run is its own long-running operation: watch it until its state is final.
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The run's id.

@@ -131,7 +131,7 @@ Global___StepState: _TypeAlias = StepState  # noqa: Y015
 
 @_typing.final
 class Run(_message.Message):
-    """One passage through a pipeline. A run is its own long-running operation: watch it until its state is final."""
+    """One execution of a pipeline. A run is its own long-running operation: watch it until its state is final."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

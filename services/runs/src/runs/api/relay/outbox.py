@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runs.api.app.run_finalizer import RunFinalizer
     from runs.api.launcher import Launcher
     from runs.domain.tenant_limits import LimitsOf
-    from runs.store.outbox import Message
+    from runs.store.outbox import OutboxMessage
 
 RETRY = timedelta(seconds=5)
 
@@ -88,7 +88,7 @@ class OutboxRelay:
             if len(messages) < _MESSAGES:
                 return due
 
-    async def _deliver_all(self, tenant_id: str, messages: Sequence[Message]) -> None:
+    async def _deliver_all(self, tenant_id: str, messages: Sequence[OutboxMessage]) -> None:
         at_once = asyncio.Semaphore(_AT_ONCE)
         outcomes = await asyncio.gather(
             *(self._deliver_one(tenant_id, message, at_once) for message in messages),
@@ -99,7 +99,7 @@ class OutboxRelay:
                 raise outcome
 
     async def _deliver_one(
-        self, tenant_id: str, message: Message, at_once: asyncio.Semaphore
+        self, tenant_id: str, message: OutboxMessage, at_once: asyncio.Semaphore
     ) -> None:
         async with at_once:
             if message.kind == "cancel":

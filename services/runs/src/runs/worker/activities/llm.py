@@ -32,7 +32,7 @@ _BLANK = "ERROR_REASON_PROMPT_BLANK"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NodeReply:
     """The reply to a node's call: where its content is, what it used, and what was asked."""
 
     output: OutputFile
@@ -72,7 +72,7 @@ class LlmStepRunner:
         step: LlmStep,
         call: int,
         values: Mapping[str, Sequence[str | FilePointer]],
-    ) -> Answer:
+    ) -> NodeReply:
         """Make a call of a node's, unless it was made; commit its reply's content beside the step.
 
         Raises StepFailed, and what the services refuse.
@@ -81,7 +81,7 @@ class LlmStepRunner:
         check_variables(prompt, values)
         result = await self._generate(context, ref, step, call, (prompt, values))
         output = await self._replies.commit_call(ref, call, result)
-        return Answer(output, result.usage, prompt)
+        return NodeReply(output, result.usage, prompt)
 
     async def _prompt(self, context: RunContext, ref: StepRef, step: LlmStep) -> PromptVersion:
         version = context.run.prompt_versions[ref.step]

@@ -16,7 +16,7 @@ from servicekit.errors import DomainError
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
     from runs.domain.tenant_limits import LimitsOf
-    from runs.store.outbox import Message
+    from runs.store.outbox import OutboxMessage
     from runs.temporal.run_starter import RunStarter
 
 StartNext: TypeAlias = Callable[[str], None]
@@ -101,7 +101,7 @@ class NextRuns:
             )
 
     async def _start_all(self, tenant_id: str) -> None:
-        messages: list[Message] = []
+        messages: list[OutboxMessage] = []
         async with self._tenants.connection(tenant_id) as connection:
             task_queues = await queued_runs.find_task_queues(connection)
         for task_queue in task_queues:
@@ -116,7 +116,7 @@ class NextRuns:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _start(self, tenant_id: str, message: Message) -> None:
+    async def _start(self, tenant_id: str, message: OutboxMessage) -> None:
         start = RunStart(
             *(tenant_id, message.run_id, message.epoch, message.plan, STARTED_BY_WORKERS),
             *(message.retry_step, message.retry_item),

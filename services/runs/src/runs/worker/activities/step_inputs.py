@@ -16,11 +16,11 @@ from runs.domain.pipelines import (
     ElementOutput,
     FirstElementOutput,
     FirstOutput,
+    FixedText,
     FunctionStep,
     LlmStep,
     Manifest,
     Output,
-    Text,
 )
 from runs.store import steps
 from runs.worker.activities.element_outputs import (
@@ -142,7 +142,7 @@ class StepInputs:
     def pieces(self, value: BoundValue) -> tuple[str | FilePointer, ...]:
         """Return what a variable stands for. Raises StepImpossible if a skipped step has it."""
         match value:
-            case Text(text):
+            case FixedText(text):
                 return (text,)
             case Output(previous_visit=True):
                 return self._previous_pieces(value)
