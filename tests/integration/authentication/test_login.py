@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -115,7 +114,7 @@ async def test_a_code_that_is_entered_in_any_browser_logs_in(
 
     assert login.file.stat().st_mode & 0o777 == 0o600
     async with verifying(Keys(tmp_path), provider.url) as verifier:
-        person = await verifier.verify(login.read())
+        person = await verifier.verify(await login.read())
     assert (person.user_id, person.tenants, person.scope) == ("ada@acme", {"acme"}, {"runs.read"})
 
 
@@ -129,7 +128,7 @@ async def test_a_browser_of_this_machine_logs_in(
 
     assert (code, out.startswith(f"logged in at {provider.url}")) == (0, True)
     async with verifying(Keys(tmp_path), provider.url) as verifier:
-        assert (await verifier.verify(login.read())).user_id == "ada@acme"
+        assert (await verifier.verify(await login.read())).user_id == "ada@acme"
 
 
 async def test_an_answer_of_somebody_else_is_not_taken(
@@ -171,40 +170,39 @@ async def test_a_login_is_renewed_before_it_expires(
     tmp_path: Path, provider: NpmOidcProvider, login: SavedLogin
 ) -> None:
     await log_in(tmp_path, provider)
-    first = login.read()
-    assert login.read() == first
+    first = await login.read()
+    assert await login.read() == first
 
     make_old(login)
     # The provider takes what renews a token once, and ends the login where it comes again.
-    with ThreadPoolExecutor(8) as threads:
-        renewed = set(threads.map(lambda _: login.read(), range(8)))
+    renewed = set(await asyncio.gather(*(login.read() for _ in range(8))))
     assert len(renewed) == 1
     assert renewed != {first}
     assert login.file.stat().st_mode & 0o777 == 0o600
 
     make_old(login)
-    assert login.read() not in {first, *renewed}
+    assert await login.read() not in {first, *renewed}
 
 
 async def test_a_provider_that_is_away_ends_no_login_whose_token_is_valid(
     tmp_path: Path, provider: NpmOidcProvider, login: SavedLogin
 ) -> None:
     await log_in(tmp_path, provider)
-    first = login.read()
+    first = await login.read()
     provider.stop()
     make_old(login)
-    assert login.read() == first
+    assert await login.read() == first
 
     content = json.loads(login.file.read_text())
     content["grant"]["expire_time"] = time.time() - 1
     login.file.write_text(json.dumps(content))
     with pytest.raises(LoginFailed, match="cannot be reached") as failed:
-        login.read()
+        await login.read()
     assert failed.value.transient
 
     provider.start("two", "RS256")  # which has forgotten everybody
     with pytest.raises(LoginFailed, match=r"has ended \(invalid_grant\)") as ended:
-        login.read()
+        await login.read()
     assert not ended.value.transient
 
 
@@ -220,7 +218,7 @@ async def test_logging_out_withdraws_what_renews_the_token(
     login.file.write_text(kept)
     make_old(login)
     with pytest.raises(LoginFailed, match="has ended"):
-        login.read()
+        await login.read()
     async with nagaya(tmp_path, "logout") as command:
         assert (await command.ends())[0] == 0
     async with nagaya(tmp_path, "logout") as command:
@@ -236,5 +234,5 @@ async def test_the_next_login_needs_no_words(
         await visit(page, user_code=code, login="grace@acme")
         assert (await command.ends())[0] == 0
 
-    claims = jwt.decode(login.read(), options={"verify_signature": False})
+    claims = jwt.decode(await login.read(), options={"verify_signature": False})
     assert (claims["sub"], claims["scope"]) == ("grace@acme", "runs.read")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.oidc_issuer import OidcIssuer
 from tests.unit.client.api import Api
+from tests.unit.client.provider import Provider
 
 from nagaya_client.client import Client
 from nagaya_client.settings import KEYS, SERVICES, Settings
@@ -36,6 +38,12 @@ def settings(api: Api) -> Settings:
 async def client(settings: Settings) -> AsyncIterator[Client]:
     async with Client.connect(settings) as connected:
         yield connected
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with OidcIssuer() as issuer:
+        yield Provider(issuer)
 
 
 @pytest.fixture

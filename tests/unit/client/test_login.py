@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
-from tests.support.oidc_issuer import CONFIGURATION, OidcIssuer
 
 from nagaya_client.errors import LoginFailed, SettingsInvalid
 from nagaya_client.login import device
 from nagaya_client.login.device import DeviceCode
-from nagaya_client.login.grant import Grant, LoginSettings
+from nagaya_client.login.grant import LoginSettings
 from nagaya_client.login.issuer import Issuer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.unit.client.provider import Provider
+
+    from nagaya_client.login.grant import Grant
 
 CODE = DeviceCode("ABCD", "https://x/device", "", "d", interval=5.0, seconds=600.0)
 
 
-class Provider:
-    """Answers requests for a token one after another; `forms` are what came."""
-
-    def __init__(self, issuer: OidcIssuer) -> None:
-        self.issuer = issuer
-        self.answers: list[tuple[int, Any]] = []
-        self.forms: list[dict[str, str]] = []
-        self.waits: list[float] = []
-        issuer.configuration |= {
-            "token_endpoint": f"{issuer.url}/token",
-            "device_authorization_endpoint": f"{issuer.url}/token",
-        }
-        issuer.answer = self._answer
-        issuer.add_key("one")
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        if request.path == CONFIGURATION:
-            return web.json_response(self.issuer.configuration)
-        self.forms.append({name: str(value) for name, value in (await request.post()).items()})
-        status, body = self.answers.pop(0)
-        return web.Response(status=status, text=body if isinstance(body, str) else json.dumps(body))
-
-    def refuses(self, error: str, status: int = 400) -> None:
-        self.answers.append((status, {"error": error}))
-
-    def gives(self, **changes: object) -> None:
-        token = self.issuer.token("one")
-        self.answers.append((200, {"access_token": token, "expires_in": 300} | changes))
-
-    def settings(self, **changes: str) -> LoginSettings:
-        return LoginSettings(**{"issuer": self.issuer.url, "client_id": "cli"} | changes)
-
-    async def finished(self, code: DeviceCode = CODE) -> Grant:
-        issuer = Issuer(self.settings())
-        return await asyncio.to_thread(device.finish, issuer, code, self.waits.append)
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with OidcIssuer() as issuer:
-        yield Provider(issuer)
+async def finished(provider: Provider, code: DeviceCode = CODE) -> Grant:
+    issuer = Issuer(provider.settings())
+    return await asyncio.to_thread(device.finish, issuer, code, provider.waits.append)
 
 
 async def test_a_provider_is_asked_as_seldom_as_it_wants(provider: Provider) -> None:
@@ -73,7 +35,7 @@ async def test_a_provider_is_asked_as_seldom_as_it_wants(provider: Provider) -> 
     provider.refuses("temporarily_unavailable", 503)
     provider.gives(refresh_token="again")
 
-    grant = await provider.finished()
+    grant = await finished(provider)
 
     assert provider.waits == [5.0, 5.0, 10.0, 10.0, 20.0, 40.0]
     assert (grant.refresh_token, grant.expire_time - grant.renew_time) == ("again", 60.0)
@@ -95,13 +57,15 @@ async def test_a_provider_is_asked_as_seldom_as_it_wants(provider: Provider) -> 
 async def test_a_refusal_ends_the_login(provider: Provider, error: str, said: str) -> None:
     provider.refuses(error)
     with pytest.raises(LoginFailed, match=said) as refused:
-        await provider.finished()
+        await finished(provider)
     assert not refused.value.transient
 
 
 async def test_a_code_is_waited_for_as_long_as_it_is_good(provider: Provider) -> None:
     with pytest.raises(LoginFailed, match="nobody entered the code in time"):
-        await provider.finished(DeviceCode("ABCD", "https://x", "", "d", interval=5.0, seconds=0.0))
+        await finished(
+            provider, DeviceCode("ABCD", "https://x", "", "d", interval=5.0, seconds=0.0)
+        )
     assert provider.forms == []
 
 
@@ -110,7 +74,7 @@ async def test_a_token_that_no_service_can_verify_is_refused_with_what_helps(
 ) -> None:
     provider.gives(access_token="opaque")
     with pytest.raises(LoginFailed, match="it is no JWT") as refused:
-        await provider.finished()
+        await finished(provider)
     assert "NAGAYA_OIDC_AUDIENCE" in refused.value.hint
 
 
@@ -118,7 +82,7 @@ async def test_how_long_a_token_lasts_is_read_from_it_where_nobody_says(
     provider: Provider,
 ) -> None:
     provider.gives(expires_in=None)
-    grant = await provider.finished()
+    grant = await finished(provider)
     assert 290 < grant.expire_time - grant.renew_time + 240 <= 301
 
 
@@ -140,20 +104,46 @@ async def test_the_api_and_scopes_are_asked_for_as_settings_say(provider: Provid
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ({"interval": 3, "expires_in": 900}, (3.0, 900.0)),
+        ({"interval": "3", "expires_in": "900"}, (3.0, 900.0)),
+        ({}, (5.0, 600.0)),
+        ({"interval": 0, "expires_in": "soon"}, (5.0, 600.0)),
+        ({"interval": True, "expires_in": "NaN"}, (5.0, 600.0)),
+    ],
+)
+async def test_how_long_a_code_is_good_is_read_as_number_or_text(
+    provider: Provider, said: dict[str, object], read: tuple[float, float]
+) -> None:
+    code = {"device_code": "d", "user_code": "u", "verification_uri": "v"}
+    provider.answers.append((200, code | said))
+
+    begun = await asyncio.to_thread(device.begin, Issuer(provider.settings()))
+    assert (begun.interval, begun.seconds) == read
+
+
+async def test_how_long_a_token_lasts_is_read_as_text_too(provider: Provider) -> None:
+    provider.gives(expires_in="300")
+    grant = await finished(provider)
+    assert grant.expire_time - grant.renew_time == 60.0
+
+
 async def test_a_provider_is_the_one_that_it_says(provider: Provider) -> None:
     provider.issuer.configuration["issuer"] = "https://other.example.com"
     with pytest.raises(LoginFailed, match=r"says that it is https://other\.example\.com"):
-        await provider.finished()
+        await finished(provider)
 
 
 async def test_nobody_else_is_asked_for_a_token(provider: Provider) -> None:
     provider.answers.append((307, ""))
     with pytest.raises(LoginFailed, match="answered with status 307"):
-        await provider.finished()
+        await finished(provider)
 
     provider.issuer.configuration["token_endpoint"] = "http://login.example.com/token"
     with pytest.raises(SettingsInvalid, match="is no address of an OpenID Connect provider"):
-        await provider.finished()
+        await finished(provider)
 
 
 async def test_what_is_no_provider_is_named(provider: Provider) -> None:

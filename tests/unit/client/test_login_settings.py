@@ -34,15 +34,15 @@ def login(environment: dict[str, str]) -> SavedLogin:
     return saved
 
 
-def test_a_login_is_used_where_no_token_is_named(
+async def test_a_login_is_used_where_no_token_is_named(
     login: SavedLogin, environment: dict[str, str], tmp_path: Path
 ) -> None:
     addresses = environment | {"NAGAYA_RUNS_ADDRESS": "nagaya.example.com:443"}
     assert read_settings(environment=addresses, folder=tmp_path).token == login
-    assert login.read() == "of the login"
+    assert await login.read() == "of the login"
 
     named = read_settings(environment=addresses | {"NAGAYA_TOKEN": "t"}, folder=tmp_path)
-    assert named.token.read() == "t"
+    assert await named.token.read() == "t"
 
 
 def test_a_login_is_of_one_profile(
@@ -60,7 +60,7 @@ def test_a_login_is_of_one_profile(
 
 
 @pytest.mark.usefixtures("login")
-def test_a_login_is_not_sent_to_the_local_stack_that_nobody_named(
+async def test_a_login_is_not_sent_to_the_local_stack_that_nobody_named(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "var" / "dev" / "tokens").mkdir(parents=True)
@@ -69,7 +69,7 @@ def test_a_login_is_not_sent_to_the_local_stack_that_nobody_named(
     (tmp_path / "var" / "dev" / "endpoints.env").write_text(endpoints)
 
     settings = read_settings(environment=environment, folder=tmp_path)
-    assert settings.token.read() == "operator"
+    assert await settings.token.read() == "operator"
 
 
 def test_where_one_logged_in_is_known_the_next_time(
@@ -98,22 +98,22 @@ def test_a_login_is_for_its_owner_only(login: SavedLogin) -> None:
     assert [file.name for file in login.file.parent.iterdir()] == ["default.json"]
 
 
-def test_a_login_that_nothing_renews_ends(login: SavedLogin) -> None:
+async def test_a_login_that_nothing_renews_ends(login: SavedLogin) -> None:
     login.save(PROVIDER, Grant("valid still", "", time.time() - 1, time.time() + 60))
-    assert login.read() == "valid still"
+    assert await login.read() == "valid still"
 
     login.save(PROVIDER, Grant("expired", "", time.time() - 60, time.time() - 1))
     with pytest.raises(LoginFailed, match="has expired") as ended:
-        login.read()
+        await login.read()
     assert "`nagaya login`" in ended.value.hint
 
 
-def test_a_damaged_login_is_named_and_can_be_replaced(
+async def test_a_damaged_login_is_named_and_can_be_replaced(
     login: SavedLogin, environment: dict[str, str]
 ) -> None:
     login.file.write_text('{"settings": {}}')
     with pytest.raises(LoginFailed, match="holds no login"):
-        login.read()
+        await login.read()
     with pytest.raises(SettingsInvalid, match="not known where"):
         read_login_settings(environment=environment)
 

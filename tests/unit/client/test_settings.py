@@ -66,15 +66,17 @@ def test_each_value_comes_from_the_nearest_place(place: UploadTarget, nearest: s
     assert settings.tenant == ("" if nearest == "local" else nearest)
 
 
-def test_a_token_goes_with_the_place_that_names_it(place: UploadTarget, tmp_path: Path) -> None:
+async def test_a_token_goes_with_the_place_that_names_it(
+    place: UploadTarget, tmp_path: Path
+) -> None:
     file = tmp_path / "mine.jwt"
     file.write_text("mine\n")
 
     given = {"runs_address": "x:1"}
-    assert place.read(given, NAGAYA_TOKEN="direct").token.read() == "direct"
-    assert place.read(given, NAGAYA_TOKEN_FILE=str(file)).token.read() == "mine"
+    assert await place.read(given, NAGAYA_TOKEN="direct").token.read() == "direct"
+    assert await place.read(given, NAGAYA_TOKEN_FILE=str(file)).token.read() == "mine"
     both = place.read({**given, "token_file": str(file)}, NAGAYA_TOKEN="direct")
-    assert both.token.read() == "mine"
+    assert await both.token.read() == "mine"
 
 
 def test_a_token_is_in_no_representation(place: UploadTarget) -> None:
@@ -82,11 +84,11 @@ def test_a_token_is_in_no_representation(place: UploadTarget) -> None:
     assert "secret" not in repr(settings)
 
 
-def test_the_local_stack_is_found_from_any_folder_of_the_clone(place: UploadTarget) -> None:
+async def test_the_local_stack_is_found_from_any_folder_of_the_clone(place: UploadTarget) -> None:
     place.stack()
     settings = place.read()
     assert dict(settings.addresses) == dict.fromkeys(SERVICES, "127.0.0.1:7")
-    assert settings.token.read() == "operator"
+    assert await settings.token.read() == "operator"
 
 
 @pytest.mark.parametrize(
@@ -111,12 +113,12 @@ def test_another_user_s_local_stack_is_none(
         place.read(NAGAYA_TOKEN="mine")
 
 
-def test_the_local_token_is_not_sent_to_another_machine(place: UploadTarget) -> None:
+async def test_the_local_token_is_not_sent_to_another_machine(place: UploadTarget) -> None:
     place.stack()
     with pytest.raises(SettingsInvalid, match="no token found"):
         place.read({"address": "nagaya.example.com:443"})
     for here in ("localhost:9", "https://127.0.0.1:9", "[::1]:9"):
-        assert place.read({"runs_address": here}).token.read() == "operator"
+        assert await place.read({"runs_address": here}).token.read() == "operator"
 
 
 def test_why_the_local_token_is_not_sent_is_reported(place: UploadTarget) -> None:
@@ -213,18 +215,18 @@ def test_a_configuration_that_is_no_toml_is_named(place: UploadTarget) -> None:
         place.read()
 
 
-def test_a_missing_token_file_is_named_when_it_is_needed(place: UploadTarget) -> None:
+async def test_a_missing_token_file_is_named_when_it_is_needed(place: UploadTarget) -> None:
     settings = place.read({"runs_address": "x:1", "token_file": "/no/such/file"})
     with pytest.raises(SettingsInvalid, match="/no/such/file cannot be read: No such file"):
-        settings.token.read()
+        await settings.token.read()
 
 
-def test_an_empty_token_file_is_named(place: UploadTarget, tmp_path: Path) -> None:
+async def test_an_empty_token_file_is_named(place: UploadTarget, tmp_path: Path) -> None:
     file = tmp_path / "empty.jwt"
     file.write_text("\n")
     settings = place.read({"runs_address": "x:1", "token_file": str(file)})
     with pytest.raises(SettingsInvalid, match=r"empty\.jwt is empty"):
-        settings.token.read()
+        await settings.token.read()
 
 
 def test_nothing_at_all_is_an_error_that_helps(place: UploadTarget) -> None:

@@ -113,8 +113,8 @@ class Method:
         """How long a stream may last."""
         return self._max_seconds if own is None else own
 
-    def metadata(self, request_id: str, own: Metadata) -> grpc.aio.Metadata:
-        token = self._settings.token.read()
+    async def metadata(self, request_id: str, own: Metadata) -> grpc.aio.Metadata:
+        token = await self._settings.token.read()
         return grpc.aio.Metadata(
             ("authorization", f"Bearer {token}"), ("x-request-id", request_id), *own
         )
@@ -138,7 +138,8 @@ class UnaryCall:
         if isinstance(request, Message):
             request = _with_request_id(request)
         request_id = str(uuid.uuid4())
-        seconds, sent = self._method.seconds(timeout), self._method.metadata(request_id, metadata)
+        seconds = self._method.seconds(timeout)
+        sent = await self._method.metadata(request_id, metadata)
         try:
             return await self._call(request, timeout=seconds, metadata=sent)
         except grpc.aio.AioRpcError as error:
@@ -177,23 +178,29 @@ class StreamCall:
         """Call, and return the responses."""
         request_id = str(uuid.uuid4())
         seconds = self._method.stream_seconds(timeout)
-        sent = self._method.metadata(request_id, metadata)
-        call = self._call(request, timeout=seconds, metadata=sent)
-        return Responses(call, self._method.address, request_id)
+
+        async def call() -> Stream:
+            sent = await self._method.metadata(request_id, metadata)
+            return self._call(request, timeout=seconds, metadata=sent)
+
+        return Responses(asyncio.ensure_future(call()), self._method.address, request_id)
 
 
 class Responses:
     """The responses of one call, in order. Iterating raises ApiError; `cancel` ends it early."""
 
-    def __init__(self, call: Stream, address: ServerAddress, request_id: str) -> None:
-        self._call = call
+    def __init__(
+        self, begun: asyncio.Future[Stream], address: ServerAddress, request_id: str
+    ) -> None:
+        self._begun = begun
         self._address = address
         self._request_id = request_id
         self._is_cancelled = False
 
     async def __aiter__(self) -> AsyncIterator[Message]:
+        call = await self._begun
         try:
-            async for response in self._call:
+            async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise statuses.decode(error, self._address, self._request_id) from None
@@ -204,7 +211,11 @@ class Responses:
 
     def cancel(self) -> bool:
         self._is_cancelled = True
-        return self._call.cancel()
+        if not self._begun.done():
+            return self._begun.cancel()
+        if self._begun.cancelled() or self._begun.exception() is not None:
+            return False
+        return self._begun.result().cancel()
 
 
 class Stream(Protocol):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class TokenSource(Protocol):
     """Gives the token of each call."""
 
-    def read(self) -> str:
+    async def read(self) -> str:
         """Return the token. Raises NagayaError when there is none."""
         ...
 
@@ -26,7 +26,7 @@ class Token:
     text: str = field(default="", repr=False)
     file: Path | None = None
 
-    def read(self) -> str:
+    async def read(self) -> str:
         """Return the token. Raises SettingsInvalid when its file cannot be read."""
         if self.file is None:
             return self.text

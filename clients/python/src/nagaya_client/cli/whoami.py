@@ -32,7 +32,7 @@ async def command(session: Session, *, raw: bool) -> None:
     Which of its claims name you, your tenants and your permissions is a setting of the services.
     """
     source = session.settings.token
-    token = source.read()
+    token = await source.read()
     if raw:
         click.echo(token)
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nagaya_client.errors import LoginFailed
-from nagaya_client.login.issuer import IssuerRefused
+from nagaya_client.login.issuer import IssuerRefused, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ENDPOINT = "device_authorization_endpoint"
 _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL_SECONDS = 5.0
+_CODE_SECONDS = 600.0
+"""How long a code is taken to be good where the provider does not say."""
 _SLOWER_SECONDS = 5.0
 _LONGEST_INTERVAL_SECONDS = 60.0
 _LATE = "nobody entered the code in time"
@@ -57,8 +59,8 @@ def begin(issuer: Issuer) -> DeviceCode:
         text("verification_uri"),
         text("verification_uri_complete"),
         text("device_code"),
-        _number(answer.get("interval"), _INTERVAL_SECONDS),
-        _number(answer.get("expires_in"), 0.0),
+        _seconds(answer.get("interval"), _INTERVAL_SECONDS),
+        _seconds(answer.get("expires_in"), _CODE_SECONDS),
     )
 
 
@@ -104,5 +106,6 @@ def _longer(interval: float) -> float:
     return min(2 * interval, _LONGEST_INTERVAL_SECONDS)
 
 
-def _number(value: object, otherwise: float) -> float:
-    return float(value) if isinstance(value, (int, float)) else otherwise
+def _seconds(value: object, otherwise: float) -> float:
+    said = number(value)
+    return said if said is not None and said > 0 else otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 
@@ -37,3 +38,8 @@ class Grant:
     renew_time: float
     """When the token is to be renewed, in seconds since 1970."""
     expire_time: float
+
+    def is_fresh(self) -> bool:
+        """Whether the token is valid, and need not be renewed yet."""
+        renew_time = self.renew_time if self.refresh_token else self.expire_time
+        return time.time() < min(renew_time, self.expire_time)

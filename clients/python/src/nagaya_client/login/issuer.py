@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import math
 import ssl
 import time
 import urllib.error
@@ -144,6 +145,17 @@ class Issuer:
         return LoginFailed(f"{url} answered with status {error.code}", transient=transient)
 
 
+def number(value: object) -> float | None:
+    """Return a number of an answer, which some providers send as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
 class _NoRedirections(urllib.request.HTTPRedirectHandler):
     """Whoever answers with a redirection may not say where a token is asked for."""
 
@@ -193,7 +205,8 @@ def _lifetime(token: str, expires_in: object) -> float:
             "Say for which API it is: NAGAYA_OIDC_RESOURCE, NAGAYA_OIDC_AUDIENCE "
             "or a scope of it, as your provider wants it.",
         ) from None
-    if isinstance(expires_in, (int, float)):
-        return float(expires_in)
-    expiry = claims.get("exp")
-    return float(expiry) - time.time() if isinstance(expiry, (int, float)) else 0.0
+    lasts = number(expires_in)
+    if lasts is not None:
+        return lasts
+    expiry = number(claims.get("exp"))
+    return 0.0 if expiry is None else expiry - time.time()

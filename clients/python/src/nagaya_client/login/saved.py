@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _AGAIN = "`nagaya login` logs you in."
+_PAUSE_SECONDS = 10.0
+"""How long a provider that could not renew a token is left alone while the token is valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,17 @@ class SavedLogin:
     def settings(self) -> LoginSettings | None:
         """Return where one logged in; None where nobody did, or the file is damaged."""
         try:
-            return self._load()[0]
+            return self.load()[0]
         except LoginFailed:
             return None
 
     def save(self, settings: LoginSettings, grant: Grant) -> None:
-        """Keep a login in place of the one before, mode 0600."""
+        """Keep a login in place of the one before, mode 0600. Waits for a renewal under way."""
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locked():
+            self._write(settings, grant)
+
+    def _write(self, settings: LoginSettings, grant: Grant) -> None:
         draft = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         content = json.dumps({"settings": asdict(settings), "grant": asdict(grant)}, indent=2)
         try:
@@ -51,19 +58,16 @@ class SavedLogin:
             draft.unlink(missing_ok=True)
             raise
 
-    def read(self) -> str:
+    async def read(self) -> str:
         """Return the token, renewed where it is about to expire.
 
-        Waits for the provider, and for another process that renews it. Raises LoginFailed.
+        Waits for the provider, and for another process that renews it, in a thread of its own.
+        Raises LoginFailed.
         """
-        _, grant = self._load()
-        if time.time() < grant.renew_time:
+        _, grant = self.load()
+        if grant.is_fresh():
             return grant.access_token
-        with self._locked():
-            settings, grant = self._load()  # another process may have renewed it
-            if time.time() < grant.renew_time:
-                return grant.access_token
-            return self._renewed(settings, grant).access_token
+        return await asyncio.to_thread(self._renew)
 
     def forget(self) -> None:
         """Withdraw what renews the token, and delete the file.
@@ -72,7 +76,7 @@ class SavedLogin:
         """
         with self._locked():
             try:
-                settings, grant = self._load()
+                settings, grant = self.load()
             finally:
                 self.file.unlink(missing_ok=True)
         if grant.refresh_token:
@@ -80,11 +84,16 @@ class SavedLogin:
 
             Issuer(settings).revoke(grant.refresh_token)
 
+    def _renew(self) -> str:
+        with self._locked():
+            settings, grant = self.load()  # another process may have renewed it
+            if not grant.is_fresh():
+                grant = self._renewed(settings, grant)
+                self._write(settings, grant)
+            return grant.access_token
+
     def _renewed(self, settings: LoginSettings, grant: Grant) -> Grant:
-        valid = time.time() < grant.expire_time
         if not grant.refresh_token:
-            if valid:
-                return grant
             raise LoginFailed(f"the login at {settings.issuer} has expired", _AGAIN)
         # Most commands need no HTTP, and start sooner without it.
         from nagaya_client.login.issuer import Issuer, IssuerRefused  # noqa: PLC0415
@@ -93,17 +102,15 @@ class SavedLogin:
         try:
             new = Issuer(settings).token(form)
         except LoginFailed as failed:
-            if failed.transient and valid:
-                return grant
+            if failed.transient and time.time() < grant.expire_time:
+                return replace(grant, renew_time=time.time() + _PAUSE_SECONDS)
             if failed.transient or not isinstance(failed, IssuerRefused):
                 raise
             ended = f"the login at {settings.issuer} has ended ({failed.error})"
             raise LoginFailed(ended, _AGAIN) from None
-        kept = replace(new, refresh_token=new.refresh_token or grant.refresh_token)
-        self.save(settings, kept)
-        return kept
+        return replace(new, refresh_token=new.refresh_token or grant.refresh_token)
 
-    def _load(self) -> tuple[LoginSettings, Grant]:
+    def load(self) -> tuple[LoginSettings, Grant]:
         try:
             content: Any = json.loads(self.file.read_text())
             return LoginSettings(**content["settings"]), Grant(**content["grant"])
