@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 CLAIMS = {
     "iss": "https://login.example.com",
     "sub": "ada",
+    "name": "Ada Lovelace",
     "tenants": ["acme", "globex"],
-    "exp": 1795000000,
+    "exp": 4938000000,
     "resource_access": {"nagaya": {"roles": ["runs.*"]}},
 }
 
@@ -36,40 +37,100 @@ def token(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_every_claim_is_shown_and_where_the_token_is_from(
+def shown(out: str) -> dict[str, str]:
+    return dict(line.split(maxsplit=1) for line in out.splitlines())
+
+
+def test_a_person_is_told_in_plain_words_who_they_are(
     api: Api, token: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on("ListTenants", tenant_service_pb2.ListTenantsResponse())
 
     assert run(["whoami"]) == 0
-    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    assert lines[:4] == [
-        ["token", str(token)],
-        ["iss", "https://login.example.com"],
-        ["sub", "ada"],
-        ["tenants", "acme globex"],
-    ]
-    assert lines[4][1].startswith("2026-11-1")
-    assert lines[5] == ["resource_access", '{"nagaya": {"roles": ["runs.*"]}}']
+    said = shown(capsys.readouterr().out)
+    assert said.pop("expires").startswith("2126-")
+    assert said == {
+        "name": "Ada Lovelace (ada)",
+        "tenants": "acme globex",
+        "permissions": "runs.*",
+        "issuer": "https://login.example.com",
+        "accepted": "yes",
+        "token": str(token),
+    }
 
-    assert run(["whoami", "-o", "json"]) == 0
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"name": None}, {"name": "ada"}),
+        ({"name": None, "email": "ada@x"}, {"name": "ada@x (ada)"}),
+        ({"tenants": ["*"], "scope": "*"}, {"tenants": "all", "permissions": "all"}),
+        ({"scope": "runs.* runs.read"}, {"permissions": "runs.* runs.read"}),
+        ({"scp": ["a"], "roles": ["b", "a"]}, {"permissions": "a b runs.*"}),
+        (
+            {"tenants": None, "https://x.example/tenants": ["acme"]},
+            {"tenants": "acme"},
+        ),
+        ({"tenants": None}, {"tenants": "in no claim of the usual names: --claims shows all"}),
+        ({"exp": 1}, {"expires": "it has expired"}),
+        ({"exp": None}, {"expires": "never, so no service accepts it"}),
+        ({"resource_access": {"nagaya": 3, "x": {"roles": 7}}}, {"permissions": "in no claim"}),
+    ],
+)
+def test_claims_of_the_usual_names_are_read(
+    api: Api,
+    token: Path,
+    capsys: pytest.CaptureFixture[str],
+    claims: dict[str, object],
+    expected: dict[str, str],
+) -> None:
+    api.on("ListTenants", tenant_service_pb2.ListTenantsResponse())
+    told = {name: value for name, value in (CLAIMS | claims).items() if value is not None}
+    token.write_text(jwt.encode(told, "k" * 32))
+
+    assert run(["whoami"]) == 0
+    said = shown(capsys.readouterr().out)
+    assert [text in said[name] for name, text in expected.items()] == [True] * len(expected)
+
+
+@pytest.mark.usefixtures("token")
+def test_every_claim_is_shown_to_whom_asks_for_it(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.on("ListTenants", tenant_service_pb2.ListTenantsResponse())
+
+    assert run(["whoami", "--claims"]) == 0
+    said = shown(capsys.readouterr().out)
+    assert said["resource_access"] == '{"nagaya": {"roles": ["runs.*"]}}'
+    assert list(said) == list(CLAIMS)
+
+    assert run(["whoami", "--claims", "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["sub"] == "ada"
 
 
 @pytest.mark.usefixtures("token")
 @pytest.mark.parametrize(
-    ("code", "expected"),
-    [(grpc.StatusCode.PERMISSION_DENIED, 0), (grpc.StatusCode.UNAUTHENTICATED, 4)],
+    ("code", "expected", "accepted"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, 0, "yes"),
+        (grpc.StatusCode.UNAUTHENTICATED, 4, "no"),
+        (grpc.StatusCode.INTERNAL, 1, "not known: the service did not say"),
+    ],
 )
 def test_only_a_token_that_is_not_accepted_is_an_error(
-    api: Api, code: grpc.StatusCode, expected: int, capsys: pytest.CaptureFixture[str]
+    api: Api,
+    code: grpc.StatusCode,
+    expected: int,
+    accepted: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     api.on("ListTenants", Refusal(code, "the token has another audience"))
 
     assert run(["whoami"]) == expected
     printed = capsys.readouterr()
-    assert "ada" in printed.out
-    assert ("another audience" in printed.err) == (expected == 4)
+    said = shown(printed.out)
+    assert (said["name"], said["accepted"]) == ("Ada Lovelace (ada)", accepted)
+    assert ("another audience" in printed.err) == (expected != 0)
 
 
 def test_the_token_itself_is_for_other_programs(
