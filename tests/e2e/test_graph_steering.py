@@ -109,6 +109,32 @@ async def test_a_graph_whose_node_has_failed_goes_on_there_when_it_is_retried(
     assert states == dict.fromkeys(("first", "mended"), run_pb2.STEP_STATE_COMPLETED)
 
 
+async def test_nodes_that_the_failure_of_others_has_interrupted_are_done_by_a_retry(
+    client: Client, tenant_id: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    arguments = {"log": str(log), "tools": 100, "seconds": 600.0}
+    spec = {"graph": {"graph": "test.spreading", "arguments": arguments}}
+    await create_pipeline(client, tenant_id, "spreading", spec)
+    run_id = await create_run(client, tenant_id, "spreading", None)
+    failed = await finish(client, tenant_id, run_id)
+    assert (failed.state, failed.error.reason) == (run_pb2.RUN_STATE_FAILED, "NOT_MENDED")
+    for step in await list_steps(client, tenant_id, run_id):
+        assert (step.state == run_pb2.STEP_STATE_FAILED) == bool(step.error.message), step
+
+    (tmp_path / "log.mended").touch()
+    request = run_service_pb2.RetryRunRequest(
+        tenant_id=tenant_id, run_id=run_id, request_id=uuid.uuid4().hex
+    )
+    await client.runs.RetryRun(request)
+    run = await finish(client, tenant_id, run_id)
+
+    assert run.state == COMPLETED, run.error
+    steps = await list_steps(client, tenant_id, run_id)
+    assert len(steps) == 1 + 100
+    assert {step.state for step in steps} == {run_pb2.STEP_STATE_COMPLETED}
+
+
 async def test_the_text_of_a_nodes_call_is_watched_by_its_visit(
     client: Client, tenant_id: str, tmp_path: Path
 ) -> None:

@@ -57,6 +57,11 @@ def to_tools(state: State) -> list[Send]:
     return [Send("tool", {**about, "number": number}) for number in range(1, state["tools"] + 1)]
 
 
+def to_fragile(state: State) -> list[Send]:
+    about = {name: state[name] for name in ("log", "seconds")}
+    return [Send("tool", {**about, "number": number}) for number in range(1, state["tools"] + 1)]
+
+
 async def tool(state: Tool, runtime: Runtime[NodeContext]) -> State:
     """Write a file, which takes a while."""
     note(state, runtime, "began")
@@ -123,6 +128,16 @@ async def mended(state: State, runtime: Runtime[NodeContext]) -> State:
     return {}
 
 
+async def fragile(state: Tool, runtime: Runtime[NodeContext]) -> State:
+    """Fail for good if it is one of the first, until somebody has mended what they need."""
+    note(state, runtime, "began")
+    mended = os.path.exists(state["log"] + ".mended")
+    if state["number"] <= 3 and not mended:
+        raise StepError("NOT_MENDED", "what the node needs is not there", retryable=False)
+    await asyncio.sleep(0 if mended else state["seconds"])
+    return {}
+
+
 async def raises(state: State) -> State:
     raise ValueError("a secret of the node")
 
@@ -184,6 +199,16 @@ def mending():
     return graph
 
 
+def spreading():
+    graph = StateGraph(State)
+    graph.add_node("first", first)
+    graph.add_node("tool", fragile, input_schema=Tool)
+    graph.add_edge(START, "first")
+    graph.add_conditional_edges("first", to_fragile, ["tool"])
+    graph.add_edge("tool", END)
+    return graph
+
+
 def growing():
     graph = StateGraph(State)
     for name in ("first", "second", "third"):
@@ -227,7 +252,7 @@ _GRAPHS = (
     "astray",
     "endless",
     "unlisted",
-    *("interrupting", "quick", "mending"),
+    *("interrupting", "quick", "mending", "spreading"),
 )
 
 

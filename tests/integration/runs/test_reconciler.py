@@ -67,8 +67,8 @@ async def test_a_run_whose_workflow_was_terminated_fails_with_its_steps(
     assert [tuple(event) for event in events] == [
         (1, "run", "pending"),
         (2, "run", "running"),
-        (3, "step", "failed"),
-        (4, "step", "failed"),
+        (3, "step", "cancelled"),
+        (4, "step", "cancelled"),
         (5, "run", "failed"),
     ]
     assert ended.last_sequence == 5

@@ -72,6 +72,31 @@ async def test_a_retry_of_one_element_leaves_the_others_as_they_are(
     await assert_whole(database)
 
 
+async def test_what_the_failure_of_another_step_interrupts_is_cancelled_and_done_by_a_retry(
+    steered: SteeredRuns, database: asyncpg.Connection
+) -> None:
+    steered.failing = {("x", 0)}
+    steered.waiting = {"y"}
+    await steered.service.pipeline(step("x", "z"), step("y"), step("z"))
+    run_id = (await steered.service.run()).run_id
+    await steered.began("y")
+    await steered.reached(run_id, FAILED)
+    sql = """
+        SELECT steps.status, attempts.status, error ->> 'reason'
+          FROM steps JOIN step_attempts AS attempts ON step_id = steps.id
+         WHERE step = $1
+    """
+    assert tuple(await database.fetchrow(sql, "x") or ()) == ("failed", "failed", "REFUSED")
+    assert tuple(await database.fetchrow(sql, "y") or ()) == ("cancelled", "cancelled", None)
+
+    steered.failing = set()
+    steered.may_end.set()
+    await steered.service.steering.retry("acme", run_id, Retry("again"))
+    await steered.reached(run_id, COMPLETED)
+    assert [steered.count(name, "ended") for name in "xyz"] == [1, 1, 1]
+    await assert_whole(database)
+
+
 async def test_a_run_that_fails_again_names_the_step_that_had_failed_before(
     steered: SteeredRuns,
 ) -> None:

@@ -67,7 +67,7 @@ async def finish(
     error: Failure | None = None,
     usage: RunUsage | None = None,
 ) -> Run | None:
-    """Give an open run a final status, and end the steps that it leaves unfinished.
+    """Give an open run a final status; the steps that it leaves unfinished are cancelled.
 
     What is left of its outbox is removed. A run that calls models gets a usage check, since its
     calls may end after it. `usage` is what its calls add up to by now; without it, calls are taken
@@ -77,7 +77,7 @@ async def finish(
     # No step begins or ends from now on; the next statement sees those that have.
     await lock_run(connection, run_id)
     await connection.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run_id))
-    await _close_steps(connection, run_id, epoch, status)
+    await connection.execute(_CLOSE_STEPS, UUID(run_id), epoch)
     row = await connection.fetchrow(
         _END,
         UUID(run_id),
@@ -89,12 +89,6 @@ async def finish(
         CHECKED_ONCE,
     )
     return None if row is None else rows.run(row)
-
-
-async def _close_steps(connection: Connection, run_id: str, epoch: int, status: RunStatus) -> None:
-    """End the steps that the run leaves unfinished, each with its event."""
-    ended = "cancelled" if status is RunStatus.CANCELLED else "failed"
-    await connection.execute(_CLOSE_STEPS, UUID(run_id), epoch, ended)
 
 
 def _input(file: OutputFile) -> tuple[str, str, str, str]:
@@ -112,10 +106,10 @@ def _usage(
 
 
 _CLOSE_STEPS = f"""
--- steps that are still running: an attempt that failed before is not why they end
+-- steps that are still running, each with its event: they have not failed, though an attempt may
 WITH closed AS (
     UPDATE steps
-       SET status = $3, completed_at = now(), error = NULL, error_message = NULL
+       SET status = 'cancelled', completed_at = now(), error = NULL, error_message = NULL
       FROM runs
      WHERE runs.id = $1 AND runs.epoch = $2 AND runs.{OPEN}
        AND steps.run_id = runs.id AND steps.status IN ('running', 'waiting')
@@ -130,7 +124,7 @@ questions AS (
 ),
 attempts AS (
     UPDATE step_attempts
-       SET status = $3, completed_at = now()
+       SET status = 'cancelled', completed_at = now()
       FROM closed
      WHERE step_attempts.step_id = closed.id AND step_attempts.status = 'running'
 ),

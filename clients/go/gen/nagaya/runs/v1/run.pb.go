@@ -163,7 +163,7 @@ const (
 	StepState_STEP_STATE_SKIPPED StepState = 3
 	// The attempts are used up. Final.
 	StepState_STEP_STATE_FAILED StepState = 4
-	// The run was cancelled. Final.
+	// The run ended before it was done: it was cancelled, or another piece of work failed. RetryRun does it again.
 	StepState_STEP_STATE_CANCELLED StepState = 5
 	// A person is asked, and has not decided.
 	StepState_STEP_STATE_WAITING StepState = 6

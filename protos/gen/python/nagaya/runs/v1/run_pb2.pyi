@@ -106,7 +106,7 @@ class _StepStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepState.V
     STEP_STATE_FAILED: _StepState.ValueType  # 4
     """The attempts are used up. Final."""
     STEP_STATE_CANCELLED: _StepState.ValueType  # 5
-    """The run was cancelled. Final."""
+    """The run ended before it was done: it was cancelled, or another piece of work failed. RetryRun does it again."""
     STEP_STATE_WAITING: _StepState.ValueType  # 6
     """A person is asked, and has not decided."""
 
@@ -124,7 +124,7 @@ STEP_STATE_SKIPPED: StepState.ValueType  # 3
 STEP_STATE_FAILED: StepState.ValueType  # 4
 """The attempts are used up. Final."""
 STEP_STATE_CANCELLED: StepState.ValueType  # 5
-"""The run was cancelled. Final."""
+"""The run ended before it was done: it was cancelled, or another piece of work failed. RetryRun does it again."""
 STEP_STATE_WAITING: StepState.ValueType  # 6
 """A person is asked, and has not decided."""
 Global___StepState: _TypeAlias = StepState  # noqa: Y015
