@@ -1,8 +1,9 @@
-"""The sizes that hand-written Python keeps to; what outgrows them is split by noun."""
+"""The sizes that hand-written Python and READMEs keep to; what outgrows them is split by noun."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ FILE = 300
 MAIN = 120
 FUNCTION = 40
 SERVICER_METHOD = 12
+README_WORDS = 900  # details go to docs/
 # What all services share stays small enough to be read.
 LIBRARIES = {"dataplane": 2_200, "functions": 800, "interceptor": 1_600, "servicekit": 2_000}
 
@@ -29,6 +31,7 @@ def main() -> int:
         folder = ROOT / "libs" / library / "src"
         if (lines := sum(_lines(file) for file in files if file.is_relative_to(folder))) > limit:
             excesses.append(f"libs/{library}: {lines} lines, at most {limit}")
+    excesses.extend(_of_readmes())
     print(*excesses, sep="\n", file=sys.stderr, end="\n" if excesses else "")
     print(f"sizes: {len(files)} files, {len(excesses)} over budget")
     return 1 if excesses else 0
@@ -40,6 +43,15 @@ def _hand_written() -> Iterator[Path]:
             path = file.relative_to(ROOT)
             if not OTHERS.intersection(path.parts):
                 yield path
+
+
+def _of_readmes() -> Iterator[str]:
+    folders = [(ROOT / folder).rglob("README.md") for folder in FOLDERS]
+    for file in [ROOT / "README.md", *(file for found in folders for file in sorted(found))]:
+        path = file.relative_to(ROOT)
+        words = len(re.findall(r"\S*\w\S*", file.read_text()))
+        if words > README_WORDS and not OTHERS.intersection(path.parts):
+            yield f"{path}: {words} words, at most {README_WORDS}"
 
 
 def _of_file(file: Path) -> Iterator[str]:
