@@ -43,7 +43,7 @@ GROUPS = {
 COMMANDS = {
     "login": "Log in at your identity provider.",
     "logout": "Forget the login of a profile, and have the provider renew it no more.",
-    "whoami": "Show what your token says, and whether it is accepted.",
+    "whoami": "Show who you are to Nagaya, and whether your token is accepted.",
 }
 """Commands of no group."""
 PLUGINS = "nagaya.commands"
