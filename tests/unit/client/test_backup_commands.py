@@ -78,7 +78,7 @@ def test_a_backup_is_restored_in_place_or_beside(api: Api) -> None:
     assert run(restore) == 0
     assert run([*restore, "--as", "acme-2", "--name", "Acme 2", "--server", "second"]) == 0
 
-    assert run([*restore, "--server", "second", "--old-server-lost"]) == 0
+    assert run([*restore, "--server", "second"]) == 0
 
     in_place = pb.RestoreBackupRequest(tenant_id="acme", backup_id=BACKUP_ID, request_id="r1")
     beside = pb.RestoreBackupRequest(
@@ -94,7 +94,6 @@ def test_a_backup_is_restored_in_place_or_beside(api: Api) -> None:
         backup_id=BACKUP_ID,
         request_id="r1",
         server_id="second",
-        old_server_lost=True,
     )
     calls = [call.request for call in api.called("RestoreBackup")]
     assert calls == [in_place, beside, elsewhere]

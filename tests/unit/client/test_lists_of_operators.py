@@ -41,6 +41,14 @@ SECOND = server_pb2.Server(server_id="second", state=server_pb2.SERVER_STATE_DRA
             "draining",
         ),
         (
+            "server drain second --lost",
+            server_service_pb2.DrainServerRequest(server_id="second", lost=True),
+            server_service_pb2.DrainServerResponse(
+                server=server_pb2.Server(state=server_pb2.SERVER_STATE_LOST)
+            ),
+            "lost",
+        ),
+        (
             "server unregister second",
             server_service_pb2.UnregisterServerRequest(server_id="second"),
             server_service_pb2.UnregisterServerResponse(),

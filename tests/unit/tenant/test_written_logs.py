@@ -61,7 +61,7 @@ class _Servers:
     async def all_ids(self) -> list[str]:
         return ["main", "other"]
 
-    async def of(self, server_id: str) -> _Server:
+    async def unless_lost(self, server_id: str) -> _Server:
         own = _Connection(None, hangs=False)
         return _Server(server_id, own if server_id == "main" else self.other)
 

@@ -55,6 +55,7 @@ class Provisioning:
     """Makes, opens, closes and drops databases on any server; no tenant is active by that.
 
     Each method checks what exists before it acts, so it may be called again after a crash anywhere.
+    On a server that is lost nothing exists, so that nothing is to be closed or dropped there.
     """
 
     def __init__(
@@ -199,7 +200,7 @@ class Provisioning:
             await databases.set_marker(provisioner, database, f"{marker} {state}")
 
     async def open(self, server_id: str, database: Database) -> None:
-        """Let a database's own roles connect again."""
+        """Let a database's own roles connect again. Raises ServerLost."""
         server = await self._servers.of(server_id)
         async with server.provisioner(database.manager) as provisioner:
             await databases.accept_connections(provisioner, database)
@@ -209,7 +210,8 @@ class Provisioning:
 
         Unless `wholly`, the provisioner can connect still.
         """
-        server = await self._servers.of(server_id)
+        if (server := await self._servers.unless_lost(server_id)) is None:
+            return
         async with server.provisioner(database.manager) as provisioner:
             await databases.refuse_connections(provisioner, database, wholly=wholly)
 
@@ -221,13 +223,15 @@ class Provisioning:
 
     async def usable(self, server_id: str, database: Database) -> bool:
         """Return whether a database is there, and no DROP of it was interrupted."""
-        server = await self._servers.of(server_id)
+        if (server := await self._servers.unless_lost(server_id)) is None:
+            return False
         async with server.provisioner() as provisioner:
             return await databases.usable(provisioner, database)
 
     async def drop(self, server_id: str, database: Database) -> None:
         """Drop a database, whoever is connected to it, and its roles; none of them need exist."""
-        server = await self._servers.of(server_id)
+        if (server := await self._servers.unless_lost(server_id)) is None:
+            return
         async with server.provisioner() as provisioner:
             if not await roles.exists(provisioner, database.manager):
                 return

@@ -125,11 +125,6 @@ async def verify(session: Session, tenant: str, backup_id: str, *, no_wait: bool
 @click.option("--as", "new_tenant", metavar="ID", help="Make a new tenant of it.")
 @click.option("--name", help="The name of the new tenant; the old one's when absent.")
 @click.option("--server", metavar="ID", help="The database server to restore it on.")
-@click.option(
-    "--old-server-lost",
-    is_flag=True,
-    help="The tenant's server will never come back: do nothing there. Needs --server.",
-)
 @click.option("--request-id", help="The key of this restoration: repeat it to go on with it.")
 @click.option("--yes", is_flag=True, help="Do not ask on the terminal before data is replaced.")
 @no_wait_option
@@ -142,7 +137,6 @@ async def restore(
     new_tenant: str | None,
     name: str | None,
     server: str | None,
-    old_server_lost: bool,
     request_id: str | None,
     yes: bool,
     no_wait: bool,
@@ -158,7 +152,6 @@ async def restore(
         new_tenant_id=new_tenant or "",
         new_name=name or "",
         server_id=server or "",
-        old_server_lost=old_server_lost,
     )
     begun = await session.client.backups.RestoreBackup(request)
     return await finished(session, begun.operation, no_wait=no_wait)

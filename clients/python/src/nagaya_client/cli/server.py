@@ -86,17 +86,19 @@ async def list_servers(session: Session, limit: int) -> Message:
 @click.argument("server_id", shell_complete=completion.servers)
 @click.option("--undo", is_flag=True, help="Place tenants on it again.")
 @click.option("--move", "move_tenants", is_flag=True, help="Move the tenants that it has.")
+@click.option("--lost", is_flag=True, help="It never comes back: wait for it no longer.")
 @no_wait_option
 @api_command
 async def drain(
-    session: Session, server_id: str, *, undo: bool, move_tenants: bool, no_wait: bool
+    session: Session, server_id: str, *, undo: bool, move_tenants: bool, lost: bool, no_wait: bool
 ) -> Message:
     """Place no more tenants on a server.
 
-    Those that it has stay, unless --move moves them to others; called again it goes on.
+    Those that it has stay, unless --move moves them to others; called again it goes on. Of a server
+    that is lost, restore each tenant on another one.
     """
     drained = await session.client.servers.DrainServer(
-        pb.DrainServerRequest(server_id=server_id, undo=undo, move_tenants=move_tenants)
+        pb.DrainServerRequest(server_id=server_id, undo=undo, move_tenants=move_tenants, lost=lost)
     )
     if not move_tenants:
         return drained

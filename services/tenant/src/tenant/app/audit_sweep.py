@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from servicekit.errors import DomainError
 from servicekit.periodic import PeriodicTask
-from tenant.errors import ServerUnavailable, TenantNotFound, TenantNotReady
+from tenant.errors import ServerNotFound, ServerUnavailable, TenantNotFound, TenantNotReady
+from tenant.errors.moves import ServerLost
 from tenant.metrics import SERVER_CONNECTIONS, SERVER_MAX_CONNECTIONS
 from tenant.store import audit_logs, database_activity, tenants
 
@@ -83,11 +84,11 @@ class AuditSweep:
         found: dict[_Place, int] = {}
         failure: DomainError | None = None
         for server_id in server_ids:
-            server = await self._servers.of(server_id)
             try:
+                server = await self._servers.of(server_id)
                 async with server.provisioner() as provisioner:
                     activity = await database_activity.read(provisioner)
-            except ServerUnavailable as error:
+            except (ServerUnavailable, ServerNotFound, ServerLost) as error:
                 failure = error
                 continue
             SERVER_CONNECTIONS.labels(server_id).set(activity.connections)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tenant.provisioning import Provisioning
     from tenant.signed_anchors import SignedAnchors
 
-OLD_SERVER_LOST = "old_server_lost"
-"""The operation's argument by which nothing is done on the tenant's old server."""
 _RESTORABLE = (TenantState.ACTIVE, TenantState.SUSPENDED)
 
 
@@ -91,7 +89,7 @@ class RestorationInPlace:
             await self._place(connection, operation, tenant)
         except BaseException:
             # Also what a killed process has closed: it may take long until this succeeds.
-            await asyncio.shield(self._reopen(operation, tenant))
+            await asyncio.shield(self._reopen(tenant))
             raise
 
     async def _place(self, connection: Connection, operation: Operation, tenant: Tenant) -> None:
@@ -109,7 +107,7 @@ class RestorationInPlace:
         await self._provisioning.mark(connection, server_id, database)
         # It may be what was lost: then nobody is in it, and nothing is to be closed.
         old = tenant.server_id, tenant.database
-        if not _is_lost(operation) and await self._provisioning.usable(*old):
+        if await self._provisioning.usable(*old):
             await self._provisioning.close(*old)
         await self._provisioning.place(
             connection,
@@ -122,9 +120,7 @@ class RestorationInPlace:
             {"backup_id": _backup_id(operation)},
         )
 
-    async def _reopen(self, operation: Operation, tenant: Tenant) -> None:
-        if _is_lost(operation):
-            return
+    async def _reopen(self, tenant: Tenant) -> None:
         place = tenant.server_id, tenant.database
         await reopen(self._management, self._provisioning, tenant.tenant_id, *place)
 
@@ -134,7 +130,7 @@ class RestorationInPlace:
         tenant = await tenants.find(connection, operation.tenant_id)
         if tenant is not None and tenant.database == database and tenant.state.closed:
             await self._provisioning.close(server_id, database)
-        await self._drop_old(operation)
+        await self._provisioning.drop(*_old(operation))
         return {RESULT: {"tenant_id": operation.tenant_id, "database": database.name}}
 
     async def undo(self, connection: Connection, operation: Operation) -> None:
@@ -144,14 +140,10 @@ class RestorationInPlace:
         if named is None:
             return
         if tenant is not None:
-            await self._reopen(operation, tenant)
+            await self._reopen(tenant)
         if tenant is None or tenant.database != named[1]:
             await self._loading.drop(operation)
         if tenant is None or tenant.database != _old(operation)[1]:
-            await self._drop_old(operation)
-
-    async def _drop_old(self, operation: Operation) -> None:
-        if not _is_lost(operation):
             await self._provisioning.drop(*_old(operation))
 
 
@@ -176,10 +168,6 @@ def _old(operation: Operation) -> tuple[str, Database]:
     notes = operation.notes
     old = Database(str(notes["old_database"]), str(notes["old_manager"]))
     return str(notes["old_server_id"]), old
-
-
-def _is_lost(operation: Operation) -> bool:
-    return bool(operation.arguments.get(OLD_SERVER_LOST))
 
 
 def _backup_id(operation: Operation) -> str:

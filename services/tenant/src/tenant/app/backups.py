@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from servicekit.call import current_principal
 from servicekit.errors import PermissionDenied
 from tenant.app import target_servers
-from tenant.app.backup_restoration import OLD_SERVER_LOST
 from tenant.domain.backups import BackupKind, BackupState, folder_of
 from tenant.domain.operations import OperationKind
 from tenant.domain.tenants import TenantState
-from tenant.errors import ServerUnsuitable, TenantNotFound, TenantNotReady
+from tenant.errors import TenantNotFound, TenantNotReady
 from tenant.errors.backups import BackupNotComplete, BackupNotFound, BackupsNotConfigured
 from tenant.store import backups, tenants
 
@@ -100,18 +99,11 @@ class Backups:
         return operation
 
     async def restore(
-        self,
-        tenant_id: str,
-        backup_id: str,
-        request_id: str,
-        new: NewTenant,
-        *,
-        old_server_lost: bool = False,
+        self, tenant_id: str, backup_id: str, request_id: str, new: NewTenant
     ) -> Operation:
         """Begin to restore a backup: as `new`, or in place if that has no id.
 
-        With `old_server_lost` nobody waits for the server that the tenant is on. Raises
-        BackupNotFound, BackupNotComplete, TenantNotFound, TenantNotReady, TenantExists,
+        Raises BackupNotFound, BackupNotComplete, TenantNotFound, TenantNotReady, TenantExists,
         ServerNotFound, ServerUnsuitable, NoServerFree.
         """
         self.check_configured()
@@ -126,14 +118,11 @@ class Backups:
                     connection, kind, request_id, new, tenant_id, arguments, check
                 )
             else:
-                given = {**arguments, "server_id": new.server_id}
-                asked = (kind, tenant_id, request_id, given | _lost(lost=old_server_lost))
+                asked = (kind, tenant_id, request_id, {**arguments, "server_id": new.server_id})
                 operation = await self._operations.known(connection, *asked)
                 if operation is None:
                     await check(connection)
                     tenant = await _created(connection, tenant_id, _RESTORABLE)
-                    if old_server_lost and new.server_id == tenant.server_id:
-                        raise ServerUnsuitable(new.server_id, "tenant", "it is the lost one")
                     if new.server_id not in ("", tenant.server_id):
                         await target_servers.check(connection, tenant, new.server_id)
                     operation = await self._operations.begin(connection, *asked)
@@ -245,8 +234,3 @@ async def _complete(connection: Connection, tenant_id: str, backup_id: str) -> B
     if backup.state is not BackupState.COMPLETE:
         raise BackupNotComplete(backup_id, backup.state)
     return backup
-
-
-def _lost(*, lost: bool) -> dict[str, object]:
-    """Return the argument that says so, if the old server is lost."""
-    return {OLD_SERVER_LOST: True} if lost else {}

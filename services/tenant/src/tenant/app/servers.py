@@ -72,13 +72,15 @@ class Servers:
         return registered
 
     async def drain(self, server_id: str, state: ServerState) -> Server:
-        """Let a server get no more tenants, or get them again; then its drain is cancelled.
+        """Let a server get no more tenants, or get them again, or be lost; both end its drain.
 
-        Raises ServerNotFound.
+        Nobody waits for a server that is lost. Raises ServerNotFound, ServerInUse for `main`.
         """
+        if server_id == MAIN and state is ServerState.LOST:
+            raise ServerInUse(server_id, "it has the management database")
         async with self._management.transaction() as connection:
             server = await self._set_state(connection, server_id, state)
-            if state is ServerState.ACTIVE:
+            if state is not ServerState.DRAINING:
                 drain = await open_operations.drain_of(connection, server_id)
                 if drain is not None:
                     await operations.request_cancellation(connection, drain.operation_id)

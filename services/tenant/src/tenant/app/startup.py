@@ -12,8 +12,9 @@ from servicekit.identity import workload_principal
 from tenant.domain.databases import CREATING, OPERATION
 from tenant.domain.migrations import Migration, MigrationTarget
 from tenant.domain.servers import ServerFacts
-from tenant.errors import ServerUnavailable
+from tenant.errors import ServerNotFound, ServerUnavailable
 from tenant.errors.deletion import DatabaseInUse
+from tenant.errors.moves import ServerLost
 from tenant.store import (
     database_drops,
     databases,
@@ -93,11 +94,11 @@ class Startup:
     async def _repair(self) -> None:
         """Repair what died processes left on each server; one that is away is left as it is."""
         for server_id in await self._servers.all_ids():
-            server = await self._servers.of(server_id)
             try:
+                server = await self._servers.of(server_id)
                 await self._drop_unfinished(server)
                 await self._tenants.enforce_suspensions(server)
-            except ServerUnavailable as error:
+            except (ServerUnavailable, ServerNotFound, ServerLost) as error:
                 if server_id == self._servers.main.server_id:
                     raise
                 _log.warning(

@@ -111,7 +111,7 @@ class Tenants:
     async def resume(self, tenant_id: str) -> Tenant:
         """Migrate a tenant's database and accept connections; on failure it stays suspended.
 
-        Raises TenantNotFound, TenantNotReady, MigrationFailed and ServerUnavailable.
+        Raises TenantNotFound, TenantNotReady, MigrationFailed, ServerLost and ServerUnavailable.
         """
         async with self._holding(tenant_id) as connection:
             tenant = await self._find_created(connection, tenant_id)

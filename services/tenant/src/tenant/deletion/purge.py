@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from dataplane import audit
 from servicekit.times import now
 from tenant.deletion.certificate import CertificateFacts, certificate_of, text_of
-from tenant.deletion.written_log import WrittenLogs
+from tenant.deletion.written_log import LOST, WrittenLogs
 from tenant.domain.deletion import (
     StoreContents,
     StoreReport,
@@ -160,7 +160,7 @@ class TenantPurge:
             return
         totals = {one.store: one.found for one in contents_of(operation.notes["before"])}
         async for store, removed in self._peers.purge(service, operation.tenant_id):
-            await self._begun.progress(operation, removed, totals.get(store, 0), f"of {store}")
+            await self._begun.progress(operation, removed, totals.get(store) or 0, f"of {store}")
 
     async def _drop(self, connection: Connection, operation: Operation) -> None:
         """Drop the tenant's database, and what is left of those that its operations made.
@@ -256,15 +256,17 @@ class TenantPurge:
         return [*found, *await self._of_server(tenant)]
 
     async def _of_server(self, tenant: Tenant) -> list[StoreContents]:
-        """Look for the database and its roles on their server."""
-        server = await self._servers.of(tenant.server_id)
-        async with server.provisioner() as provisioner:
-            there = await databases.exists(provisioner, tenant.database)
-            members = await roles.count(provisioner, tenant.database)
+        """Look for the database and its roles on their server, unless that is lost."""
+        there, members, unproven = None, None, (LOST,)
+        if (server := await self._servers.unless_lost(tenant.server_id)) is not None:
+            async with server.provisioner() as provisioner:
+                there = int(await databases.exists(provisioner, tenant.database))
+                members = await roles.count(provisioner, tenant.database)
+            unproven = ()
         on = f"of the database server {tenant.server_id}"
         return [
-            StoreContents(f"databases {on}", "DROP DATABASE", int(there)),
-            StoreContents(f"roles {on}", "DROP ROLE", members),
+            StoreContents(f"databases {on}", "DROP DATABASE", there, unproven),
+            StoreContents(f"roles {on}", "DROP ROLE", members, unproven),
         ]
 
 

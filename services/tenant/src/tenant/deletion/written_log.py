@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.server import ProvisionedServer
 
+LOST = "It could not be looked at: it is lost for good, with what it had of the tenant."
+"""What a certificate says of a server that is lost."""
 _SECONDS = 1800.0
 """How long a server may take on which the tenant is not."""
 
@@ -35,7 +37,9 @@ class WrittenLogs:
         """
         reports: list[StoreReport] = []
         for one in await self._servers.all_ids():
-            server = await self._servers.of(one)
+            if (server := await self._servers.unless_lost(one)) is None:
+                reports.append(_unproven(one, LOST))
+                continue
             if one == server_id:
                 reports.append(await self._overwrite(operation, server))
                 continue

@@ -25,7 +25,8 @@ class StoreContents:
     store: str
     method: str
     """How it is removed."""
-    found: int
+    found: int | None
+    """None where it cannot be looked at; `unproven` says why then."""
     unproven: tuple[str, ...] = ()
     """What an empty store does not prove, as sentences."""
 

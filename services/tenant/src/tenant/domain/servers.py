@@ -26,6 +26,8 @@ class ServerState(StrEnum):
     ACTIVE = "active"
     DRAINING = "draining"
     """It keeps the tenants that it has, and gets no more."""
+    LOST = "lost"
+    """It never comes back: what would be closed or dropped there counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,19 @@ class CopyIncomplete(Conflict):
         super().__init__(f"the copy of {table} is not like the original", table=table)
 
 
+class ServerLost(Conflict):
+    """A server is needed that an operator has said to be lost for good."""
+
+    reason = "ERROR_REASON_SERVER_LOST"
+    hint = (
+        "RestoreBackup with another server_id brings a tenant back. If the server is there again, "
+        "DrainServer with undo says so."
+    )
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(f"the database server {server_id} is lost for good", server_id=server_id)
+
+
 class ServerNotDrained(Conflict):
     """Tenants are left on a server that is drained: their moves failed, or no server has room."""
 

@@ -10,6 +10,7 @@ from servicekit.errors import DomainError
 from tenant.domain.migrations import MigrationTarget
 from tenant.domain.rollouts import RolloutTenantState
 from tenant.domain.tenants import TenantState
+from tenant.errors.moves import ServerLost
 from tenant.errors.rollouts import RolloutNotFound, RolloutPaused
 from tenant.operations.saga import tenant_lock
 from tenant.store import published_migrations, rollout_tenants, rollouts, tenants
@@ -102,6 +103,8 @@ class RolloutWaves:
         """Migrate one tenant; return how it ended, and why if it failed."""
         try:
             return await self._migrate(tenant_id, files)
+        except ServerLost:  # a restoration elsewhere applies what is published
+            return RolloutTenantState.SKIPPED, ""
         except LockHeld:
             return RolloutTenantState.FAILED, "another operation holds the tenant"
         except DomainError as error:

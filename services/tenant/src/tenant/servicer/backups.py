@@ -87,7 +87,6 @@ class BackupServicer(backup_service_pb2_grpc.BackupServiceServicer):
             request.backup_id,
             request.request_id,
             wire.new_tenant(request),
-            old_server_lost=request.old_server_lost,
         )
         return pb.RestoreBackupResponse(operation=operation_wire.operation(operation))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nagaya.tenant.v1 import server_service_pb2 as pb
 from nagaya.tenant.v1 import server_service_pb2_grpc
-from tenant.domain.servers import ServerSettings, ServerState
+from tenant.domain.servers import ServerSettings
 from tenant.errors import ServerNotFound
 from tenant.store import servers
 from tenant.wire import operations as operation_wire
@@ -60,8 +60,7 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
             return pb.DrainServerResponse(
                 server=wire.server(server), operation=operation_wire.operation(operation)
             )
-        state = ServerState.ACTIVE if request.undo else ServerState.DRAINING
-        server = await self._app.drain(request.server_id, state)
+        server = await self._app.drain(request.server_id, wire.state_asked(request))
         return pb.DrainServerResponse(server=wire.server(server))
 
     async def UnregisterServer(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenant.domain.databases import Database
-from tenant.domain.servers import MAIN
+from tenant.domain.servers import MAIN, ServerState
 from tenant.errors import ServerNotFound
+from tenant.errors.moves import ServerLost
 from tenant.store import servers
 from tenant.store.server import ProvisionedServer
 
@@ -33,14 +34,21 @@ class DatabaseServers:
         self._others: dict[str, tuple[int, ProvisionedServer]] = {}
 
     async def of(self, server_id: str) -> ProvisionedServer:
-        """Return a server; it need not be reachable. Raises ServerNotFound, DatabaseUnavailable."""
+        """Return a server; it need not be reachable.
+
+        Raises ServerNotFound, ServerLost, DatabaseUnavailable.
+        """
         if server_id == MAIN:
             return self.main
         async with self._management.connection() as connection:
-            generation = await servers.generation(connection, server_id)
-            if generation is None:
+            found = await servers.generation(connection, server_id)
+            if found is None:
                 await self._forget(server_id)
                 raise ServerNotFound(server_id)
+            generation, state = found
+            if state is ServerState.LOST:
+                await self._forget(server_id)
+                raise ServerLost(server_id)
             known = self._others.get(server_id)
             if known is not None and known[0] == generation:
                 return known[1]
@@ -54,6 +62,13 @@ class DatabaseServers:
             await known[1].close()
         return server
 
+    async def unless_lost(self, server_id: str) -> ProvisionedServer | None:
+        """Do as `of`; None for a server that is lost, where nothing is left to close or drop."""
+        try:
+            return await self.of(server_id)
+        except ServerLost:
+            return None
+
     def at(self, server_id: str, address: ProvisionerAddress) -> ProvisionedServer:
         """Return a server that need not be registered; the caller closes it."""
         names = Database(self.main.management.name)
@@ -65,7 +80,7 @@ class DatabaseServers:
             return await servers.all_ids(connection)
 
     async def _forget(self, server_id: str) -> None:
-        """Close the connections to a server that was unregistered."""
+        """Close the connections to a server that was unregistered, or is lost."""
         _, server = self._others.pop(server_id, (0, None))
         if server is not None:
             await server.close()

@@ -193,9 +193,15 @@ async def host_and_port(connection: Connection, server_id: str) -> tuple[str, in
     return host, port
 
 
-async def generation(connection: Connection, server_id: str) -> int | None:
-    """Return what counts up when a server's address changes; None if there is no such server."""
-    return await connection.fetchval("SELECT generation FROM db_servers WHERE id = $1", server_id)
+async def generation(connection: Connection, server_id: str) -> tuple[int, ServerState] | None:
+    """Return what counts up when a server's address changes, and the server's state.
+
+    None if there is no such server.
+    """
+    row = await connection.fetchrow(
+        "SELECT generation, state FROM db_servers WHERE id = $1", server_id
+    )
+    return None if row is None else (row["generation"], ServerState(row["state"]))
 
 
 async def address(

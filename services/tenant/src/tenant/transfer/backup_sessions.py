@@ -99,7 +99,8 @@ class BackupSessions:
 
         pg_dump and pg_restore go on without the process that began them. Raises ServerUnavailable.
         """
-        server = await self._servers.of(server_id)
+        if (server := await self._servers.unless_lost(server_id)) is None:
+            return
         async with server.provisioner() as provisioner:
             if not await backup_roles.exists(provisioner, database):
                 return

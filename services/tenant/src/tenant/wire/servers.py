@@ -9,12 +9,21 @@ from servicekit.times import timestamp
 from tenant.domain.servers import ServerState
 
 if TYPE_CHECKING:
+    from nagaya.tenant.v1 import server_service_pb2
     from tenant.domain.servers import Server
 
 _STATES = {
     ServerState.ACTIVE: server_pb2.SERVER_STATE_ACTIVE,
     ServerState.DRAINING: server_pb2.SERVER_STATE_DRAINING,
+    ServerState.LOST: server_pb2.SERVER_STATE_LOST,
 }
+
+
+def state_asked(request: server_service_pb2.DrainServerRequest) -> ServerState:
+    """Return the state that a server is to have."""
+    if request.lost:
+        return ServerState.LOST
+    return ServerState.ACTIVE if request.undo else ServerState.DRAINING
 
 
 def server(server: Server) -> server_pb2.Server:

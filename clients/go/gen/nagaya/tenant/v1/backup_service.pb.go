@@ -567,10 +567,7 @@ type RestoreBackupRequest struct {
 	// The name of a new tenant; that of the backup's tenant when empty.
 	NewName string `protobuf:"bytes,5,opt,name=new_name,json=newName,proto3" json:"new_name,omitempty"`
 	// The database server to restore it on; when empty, the tenant's own, or for a new one the one that a creation would take.
-	ServerId string `protobuf:"bytes,6,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	// The server that the tenant is on is lost for good: nothing is closed or dropped there, and nobody waits for it. Should it come back,
-	// RepairTenants reports what it has. Only in place, on another server.
-	OldServerLost bool `protobuf:"varint,7,opt,name=old_server_lost,json=oldServerLost,proto3" json:"old_server_lost,omitempty"`
+	ServerId      string `protobuf:"bytes,6,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,13 +642,6 @@ func (x *RestoreBackupRequest) GetServerId() string {
 		return x.ServerId
 	}
 	return ""
-}
-
-func (x *RestoreBackupRequest) GetOldServerLost() bool {
-	if x != nil {
-		return x.OldServerLost
-	}
-	return false
 }
 
 type RestoreBackupResponse struct {
@@ -1158,7 +1148,7 @@ const file_nagaya_tenant_v1_backup_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"Q\n" +
 	"\x14VerifyBackupResponse\x129\n" +
-	"\toperation\x18\x01 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"\xf3\x01\n" +
+	"\toperation\x18\x01 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"\xe2\x01\n" +
 	"\x14RestoreBackupRequest\x12\x1b\n" +
 	"\ttenant_id\x18\x01 \x01(\tR\btenantId\x12\x1b\n" +
 	"\tbackup_id\x18\x02 \x01(\tR\bbackupId\x12\x1d\n" +
@@ -1166,8 +1156,7 @@ const file_nagaya_tenant_v1_backup_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12\"\n" +
 	"\rnew_tenant_id\x18\x04 \x01(\tR\vnewTenantId\x12\x19\n" +
 	"\bnew_name\x18\x05 \x01(\tR\anewName\x12\x1b\n" +
-	"\tserver_id\x18\x06 \x01(\tR\bserverId\x12&\n" +
-	"\x0fold_server_lost\x18\a \x01(\bR\roldServerLost\"R\n" +
+	"\tserver_id\x18\x06 \x01(\tR\bserverIdJ\x04\b\a\x10\bR\x0fold_server_lost\"R\n" +
 	"\x15RestoreBackupResponse\x129\n" +
 	"\toperation\x18\x01 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"\xac\x01\n" +
 	"\x12CloneTenantRequest\x12\x1b\n" +

@@ -46,6 +46,7 @@ type BackupServiceClient interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
 	// - FAILED_PRECONDITION `ERROR_REASON_BACKUPS_NOT_CONFIGURED`: the service has no storage for backups, or does not know the artifacts service.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
 	CreateBackup(ctx context.Context, in *CreateBackupRequest, opts ...grpc.CallOption) (*CreateBackupResponse, error)
 	// Returns one backup.
 	//
@@ -89,6 +90,7 @@ type BackupServiceClient interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
 	// - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
 	// - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: it was to be restored on a server that is lost, such as the tenant's own.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
 	RestoreBackup(ctx context.Context, in *RestoreBackupRequest, opts ...grpc.CallOption) (*RestoreBackupResponse, error)
 	// Begins to make a new tenant of an active one's data, as of a moment after the call: by a backup that is kept only meanwhile.
@@ -100,6 +102,7 @@ type BackupServiceClient interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
 	// - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
 	CloneTenant(ctx context.Context, in *CloneTenantRequest, opts ...grpc.CallOption) (*CloneTenantResponse, error)
 	// Sets when backups of a tenant are made by themselves, and how long they are kept. The first is made at once.
 	//
@@ -235,6 +238,7 @@ type BackupServiceServer interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
 	// - FAILED_PRECONDITION `ERROR_REASON_BACKUPS_NOT_CONFIGURED`: the service has no storage for backups, or does not know the artifacts service.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
 	CreateBackup(context.Context, *CreateBackupRequest) (*CreateBackupResponse, error)
 	// Returns one backup.
 	//
@@ -278,6 +282,7 @@ type BackupServiceServer interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
 	// - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
 	// - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: it was to be restored on a server that is lost, such as the tenant's own.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
 	RestoreBackup(context.Context, *RestoreBackupRequest) (*RestoreBackupResponse, error)
 	// Begins to make a new tenant of an active one's data, as of a moment after the call: by a backup that is kept only meanwhile.
@@ -289,6 +294,7 @@ type BackupServiceServer interface {
 	// - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
 	// - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
 	// - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
 	CloneTenant(context.Context, *CloneTenantRequest) (*CloneTenantResponse, error)
 	// Sets when backups of a tenant are made by themselves, and how long they are kept. The first is made at once.
 	//

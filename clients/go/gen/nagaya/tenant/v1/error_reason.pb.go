@@ -111,6 +111,8 @@ const (
 	ErrorReason_ERROR_REASON_REPLICA_BROKEN ErrorReason = 14
 	// Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many.
 	ErrorReason_ERROR_REASON_SERVER_NOT_DRAINED ErrorReason = 77
+	// A server is needed that is lost for good. `server_id` names the server.
+	ErrorReason_ERROR_REASON_SERVER_LOST ErrorReason = 80
 	// A server is in use: by tenants, or by operations that have not ended for good. `server_id` names the server.
 	ErrorReason_ERROR_REASON_SERVER_IN_USE ErrorReason = 79
 	// What has arrived in the new database is not what was sent. `table` tells of which table.
@@ -179,6 +181,7 @@ var (
 		31: "ERROR_REASON_KEY_MANAGEMENT_REFUSED",
 		14: "ERROR_REASON_REPLICA_BROKEN",
 		77: "ERROR_REASON_SERVER_NOT_DRAINED",
+		80: "ERROR_REASON_SERVER_LOST",
 		79: "ERROR_REASON_SERVER_IN_USE",
 		15: "ERROR_REASON_COPY_INCOMPLETE",
 		70: "ERROR_REASON_BUNDLE_INVALID",
@@ -234,6 +237,7 @@ var (
 		"ERROR_REASON_KEY_MANAGEMENT_REFUSED":     31,
 		"ERROR_REASON_REPLICA_BROKEN":             14,
 		"ERROR_REASON_SERVER_NOT_DRAINED":         77,
+		"ERROR_REASON_SERVER_LOST":                80,
 		"ERROR_REASON_SERVER_IN_USE":              79,
 		"ERROR_REASON_COPY_INCOMPLETE":            15,
 		"ERROR_REASON_BUNDLE_INVALID":             70,
@@ -278,7 +282,7 @@ var File_nagaya_tenant_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\x8a\x0f\n" +
+	"#nagaya/tenant/v1/error_reason.proto\x12\x10nagaya.tenant.v1*\xa8\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_TENANT_NOT_FOUND\x10\x01\x12\x1e\n" +
@@ -323,7 +327,8 @@ const file_nagaya_tenant_v1_error_reason_proto_rawDesc = "" +
 	"'ERROR_REASON_KEY_MANAGEMENT_UNAVAILABLE\x10\x1e\x12'\n" +
 	"#ERROR_REASON_KEY_MANAGEMENT_REFUSED\x10\x1f\x12\x1f\n" +
 	"\x1bERROR_REASON_REPLICA_BROKEN\x10\x0e\x12#\n" +
-	"\x1fERROR_REASON_SERVER_NOT_DRAINED\x10M\x12\x1e\n" +
+	"\x1fERROR_REASON_SERVER_NOT_DRAINED\x10M\x12\x1c\n" +
+	"\x18ERROR_REASON_SERVER_LOST\x10P\x12\x1e\n" +
 	"\x1aERROR_REASON_SERVER_IN_USE\x10O\x12 \n" +
 	"\x1cERROR_REASON_COPY_INCOMPLETE\x10\x0f\x12\x1f\n" +
 	"\x1bERROR_REASON_BUNDLE_INVALID\x10F\x12\"\n" +

@@ -32,6 +32,8 @@ const (
 	ServerState_SERVER_STATE_ACTIVE ServerState = 1
 	// It keeps the tenants that it has and gets no more.
 	ServerState_SERVER_STATE_DRAINING ServerState = 2
+	// It never comes back. Nobody waits for it: what would be closed or dropped there counts as gone.
+	ServerState_SERVER_STATE_LOST ServerState = 3
 )
 
 // Enum value maps for ServerState.
@@ -40,11 +42,13 @@ var (
 		0: "SERVER_STATE_UNSPECIFIED",
 		1: "SERVER_STATE_ACTIVE",
 		2: "SERVER_STATE_DRAINING",
+		3: "SERVER_STATE_LOST",
 	}
 	ServerState_value = map[string]int32{
 		"SERVER_STATE_UNSPECIFIED": 0,
 		"SERVER_STATE_ACTIVE":      1,
 		"SERVER_STATE_DRAINING":    2,
+		"SERVER_STATE_LOST":        3,
 	}
 )
 
@@ -322,11 +326,12 @@ const file_nagaya_tenant_v1_server_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\bR\x06passed\x12 \n" +
 	"\vconsequence\x18\x03 \x01(\tR\vconsequence\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy*_\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy*v\n" +
 	"\vServerState\x12\x1c\n" +
 	"\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13SERVER_STATE_ACTIVE\x10\x01\x12\x19\n" +
-	"\x15SERVER_STATE_DRAINING\x10\x02B{\n" +
+	"\x15SERVER_STATE_DRAINING\x10\x02\x12\x15\n" +
+	"\x11SERVER_STATE_LOST\x10\x03B{\n" +
 	"\x14dev.nagaya.tenant.v1B\vServerProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3"
 
 var (

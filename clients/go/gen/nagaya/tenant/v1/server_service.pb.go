@@ -353,7 +353,10 @@ type DrainServerRequest struct {
 	// Place tenants on it again.
 	Undo bool `protobuf:"varint,2,opt,name=undo,proto3" json:"undo,omitempty"`
 	// Move the tenants that it has to other servers.
-	MoveTenants   bool `protobuf:"varint,3,opt,name=move_tenants,json=moveTenants,proto3" json:"move_tenants,omitempty"`
+	MoveTenants bool `protobuf:"varint,3,opt,name=move_tenants,json=moveTenants,proto3" json:"move_tenants,omitempty"`
+	// The server is lost for good. Say so only of one that certainly stays away: services that still reach it go on writing there until they hear of
+	// their tenants' new databases. Should it come back, `undo` says so, and RepairTenants reports what it has.
+	Lost          bool `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +408,13 @@ func (x *DrainServerRequest) GetUndo() bool {
 func (x *DrainServerRequest) GetMoveTenants() bool {
 	if x != nil {
 		return x.MoveTenants
+	}
+	return false
+}
+
+func (x *DrainServerRequest) GetLost() bool {
+	if x != nil {
+		return x.Lost
 	}
 	return false
 }
@@ -571,11 +581,12 @@ const file_nagaya_tenant_v1_server_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"q\n" +
 	"\x13ListServersResponse\x122\n" +
 	"\aservers\x18\x01 \x03(\v2\x18.nagaya.tenant.v1.ServerR\aservers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"|\n" +
 	"\x12DrainServerRequest\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\x12!\n" +
-	"\fmove_tenants\x18\x03 \x01(\bR\vmoveTenants\"\x82\x01\n" +
+	"\fmove_tenants\x18\x03 \x01(\bR\vmoveTenants\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\bR\x04lost\"\x82\x01\n" +
 	"\x13DrainServerResponse\x120\n" +
 	"\x06server\x18\x01 \x01(\v2\x18.nagaya.tenant.v1.ServerR\x06server\x129\n" +
 	"\toperation\x18\x02 \x01(\v2\x1b.nagaya.tenant.v1.OperationR\toperation\"6\n" +

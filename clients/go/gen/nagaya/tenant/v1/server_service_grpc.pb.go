@@ -53,8 +53,11 @@ type ServerServiceClient interface {
 	//
 	// Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 	//
+	// With `lost` nobody waits for the server any more: operations that need it fail, those that would only close or drop something there go on, also those that have begun and those that are cancelled. Its tenants come back by RestoreBackup on another server, or are deleted.
+	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(ctx context.Context, in *DrainServerRequest, opts ...grpc.CallOption) (*DrainServerResponse, error)
 	// Forgets a server that holds no tenants any more, such as one that was drained.
@@ -152,8 +155,11 @@ type ServerServiceServer interface {
 	//
 	// Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 	//
+	// With `lost` nobody waits for the server any more: operations that need it fail, those that would only close or drop something there go on, also those that have begun and those that are cancelled. Its tenants come back by RestoreBackup on another server, or are deleted.
+	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error)
 	// Forgets a server that holds no tenants any more, such as one that was drained.

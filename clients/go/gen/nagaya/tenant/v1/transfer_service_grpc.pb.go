@@ -47,6 +47,7 @@ type TransferServiceClient interface {
 	//   - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
 	//   - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
 	//   - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
+	//   - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
 	CreateExport(ctx context.Context, in *CreateExportRequest, opts ...grpc.CallOption) (*CreateExportResponse, error)
 	// Begins to make a tenant of an uploaded bundle. It is verified as a whole first; the tenant becomes active last, and at once works as before.
 	//
@@ -179,6 +180,7 @@ type TransferServiceServer interface {
 	//   - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
 	//   - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
 	//   - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
+	//   - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
 	CreateExport(context.Context, *CreateExportRequest) (*CreateExportResponse, error)
 	// Begins to make a tenant of an uploaded bundle. It is verified as a whole first; the tenant becomes active last, and at once works as before.
 	//

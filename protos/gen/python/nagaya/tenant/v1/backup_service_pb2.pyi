@@ -278,7 +278,6 @@ class RestoreBackupRequest(_message.Message):
     NEW_TENANT_ID_FIELD_NUMBER: _builtins.int
     NEW_NAME_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
-    OLD_SERVER_LOST_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant whose backup it is."""
     backup_id: _builtins.str
@@ -291,10 +290,6 @@ class RestoreBackupRequest(_message.Message):
     """The name of a new tenant; that of the backup's tenant when empty."""
     server_id: _builtins.str
     """The database server to restore it on; when empty, the tenant's own, or for a new one the one that a creation would take."""
-    old_server_lost: _builtins.bool
-    """The server that the tenant is on is lost for good: nothing is closed or dropped there, and nobody waits for it. Should it come back,
-    RepairTenants reports what it has. Only in place, on another server.
-    """
     def __init__(
         self,
         *,
@@ -304,11 +299,10 @@ class RestoreBackupRequest(_message.Message):
         new_tenant_id: _builtins.str = ...,
         new_name: _builtins.str = ...,
         server_id: _builtins.str = ...,
-        old_server_lost: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "new_name", b"new_name", "new_tenant_id", b"new_tenant_id", "old_server_lost", b"old_server_lost", "request_id", b"request_id", "server_id", b"server_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_id", b"backup_id", "new_name", b"new_name", "new_tenant_id", b"new_tenant_id", "request_id", b"request_id", "server_id", b"server_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,7 @@ class BackupServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
         - FAILED_PRECONDITION `ERROR_REASON_BACKUPS_NOT_CONFIGURED`: the service has no storage for backups, or does not know the artifacts service.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +170,7 @@ class BackupServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
         - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
         - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: it was to be restored on a server that is lost, such as the tenant's own.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -185,6 +187,7 @@ class BackupServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
         - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

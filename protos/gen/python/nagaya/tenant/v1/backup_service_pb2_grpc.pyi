@@ -26,6 +26,7 @@ class BackupServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
     - FAILED_PRECONDITION `ERROR_REASON_BACKUPS_NOT_CONFIGURED`: the service has no storage for backups, or does not know the artifacts service.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
     """
     GetBackup: _aio.UnaryUnaryMultiCallable[_backup_service_pb2.GetBackupRequest, _backup_service_pb2.GetBackupResponse]
     """Returns one backup.
@@ -73,6 +74,7 @@ class BackupServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
     - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
     - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: it was to be restored on a server that is lost, such as the tenant's own.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
     """
     CloneTenant: _aio.UnaryUnaryMultiCallable[_backup_service_pb2.CloneTenantRequest, _backup_service_pb2.CloneTenantResponse]
@@ -85,6 +87,7 @@ class BackupServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
     - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
     """
     SetBackupSchedule: _aio.UnaryUnaryMultiCallable[_backup_service_pb2.SetBackupScheduleRequest, _backup_service_pb2.SetBackupScheduleResponse]
     """Sets when backups of a tenant are made by themselves, and how long they are kept. The first is made at once.
@@ -115,6 +118,7 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active; `state` tells what it is.
         - FAILED_PRECONDITION `ERROR_REASON_BACKUPS_NOT_CONFIGURED`: the service has no storage for backups, or does not know the artifacts service.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
         """
 
     @_abc_1.abstractmethod
@@ -192,6 +196,7 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the server is draining, full, or lacks a label that the tenant's creation asked for.
         - FAILED_PRECONDITION `ERROR_REASON_NO_SERVER_FREE`: for a new tenant no server has the labels that the creation of the first one asked for, and room.
         - FAILED_PRECONDITION `ERROR_REASON_BACKUP_NOT_COMPLETE`: it is being made or deleted.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: it was to be restored on a server that is lost, such as the tenant's own.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
         """
 
@@ -210,6 +215,7 @@ class BackupServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
         - ALREADY_EXISTS `ERROR_REASON_TENANT_EXISTS`: there is a tenant `new_tenant_id`.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used for something else.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
         """
 
     @_abc_1.abstractmethod

@@ -108,6 +108,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
     ERROR_REASON_SERVER_NOT_DRAINED: _ErrorReason.ValueType  # 77
     """Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many."""
+    ERROR_REASON_SERVER_LOST: _ErrorReason.ValueType  # 80
+    """A server is needed that is lost for good. `server_id` names the server."""
     ERROR_REASON_SERVER_IN_USE: _ErrorReason.ValueType  # 79
     """A server is in use: by tenants, or by operations that have not ended for good. `server_id` names the server."""
     ERROR_REASON_COPY_INCOMPLETE: _ErrorReason.ValueType  # 15
@@ -218,6 +220,8 @@ ERROR_REASON_REPLICA_BROKEN: ErrorReason.ValueType  # 14
 """The copy that follows a tenant's database has stopped, or does not catch up. `tenant_id` names the tenant."""
 ERROR_REASON_SERVER_NOT_DRAINED: ErrorReason.ValueType  # 77
 """Tenants are left on a server that is drained. `server_id` names the server, `tenant_count` tells how many."""
+ERROR_REASON_SERVER_LOST: ErrorReason.ValueType  # 80
+"""A server is needed that is lost for good. `server_id` names the server."""
 ERROR_REASON_SERVER_IN_USE: ErrorReason.ValueType  # 79
 """A server is in use: by tenants, or by operations that have not ended for good. `server_id` names the server."""
 ERROR_REASON_COPY_INCOMPLETE: ErrorReason.ValueType  # 15

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/tenant/v1/server.proto\x12\x10nagaya.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x03\n\x06Server\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.nagaya.tenant.v1.ServerState\x12\x34\n\x06labels\x18\x05 \x03(\x0b\x32$.nagaya.tenant.v1.Server.LabelsEntry\x12\x13\n\x0bmax_tenants\x18\x06 \x01(\x05\x12\x14\n\x0ctenant_count\x18\x07 \x01(\x05\x12\x19\n\x11\x63onnection_budget\x18\x08 \x01(\x05\x12\x0f\n\x07version\x18\t \x01(\t\x12-\n\x06\x63hecks\x18\n \x03(\x0b\x32\x1d.nagaya.tenant.v1.ServerCheck\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x0bServerCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x13\n\x0b\x63onsequence\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t*_\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SERVER_STATE_ACTIVE\x10\x01\x12\x19\n\x15SERVER_STATE_DRAINING\x10\x02\x42{\n\x14\x64\x65v.nagaya.tenant.v1B\x0bServerProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dnagaya/tenant/v1/server.proto\x12\x10nagaya.tenant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x03\n\x06Server\x12\x11\n\tserver_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.nagaya.tenant.v1.ServerState\x12\x34\n\x06labels\x18\x05 \x03(\x0b\x32$.nagaya.tenant.v1.Server.LabelsEntry\x12\x13\n\x0bmax_tenants\x18\x06 \x01(\x05\x12\x14\n\x0ctenant_count\x18\x07 \x01(\x05\x12\x19\n\x11\x63onnection_budget\x18\x08 \x01(\x05\x12\x0f\n\x07version\x18\t \x01(\t\x12-\n\x06\x63hecks\x18\n \x03(\x0b\x32\x1d.nagaya.tenant.v1.ServerCheck\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x0bServerCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x13\n\x0b\x63onsequence\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t*v\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SERVER_STATE_ACTIVE\x10\x01\x12\x19\n\x15SERVER_STATE_DRAINING\x10\x02\x12\x15\n\x11SERVER_STATE_LOST\x10\x03\x42{\n\x14\x64\x65v.nagaya.tenant.v1B\x0bServerProtoP\x01ZAgithub.com/nagaya/nagaya/clients/go/gen/nagaya/tenant/v1;tenantv1\xaa\x02\x10Nagaya.Tenant.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVER_LABELSENTRY']._loaded_options = None
   _globals['_SERVER_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SERVERSTATE']._serialized_start=603
-  _globals['_SERVERSTATE']._serialized_end=698
+  _globals['_SERVERSTATE']._serialized_end=721
   _globals['_SERVER']._serialized_start=85
   _globals['_SERVER']._serialized_end=519
   _globals['_SERVER_LABELSENTRY']._serialized_start=474

@@ -32,6 +32,8 @@ class _ServerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServerSta
     """New tenants are placed on it."""
     SERVER_STATE_DRAINING: _ServerState.ValueType  # 2
     """It keeps the tenants that it has and gets no more."""
+    SERVER_STATE_LOST: _ServerState.ValueType  # 3
+    """It never comes back. Nobody waits for it: what would be closed or dropped there counts as gone."""
 
 class ServerState(_ServerState, metaclass=_ServerStateEnumTypeWrapper):
     """Whether a server gets new tenants."""
@@ -42,6 +44,8 @@ SERVER_STATE_ACTIVE: ServerState.ValueType  # 1
 """New tenants are placed on it."""
 SERVER_STATE_DRAINING: ServerState.ValueType  # 2
 """It keeps the tenants that it has and gets no more."""
+SERVER_STATE_LOST: ServerState.ValueType  # 3
+"""It never comes back. Nobody waits for it: what would be closed or dropped there counts as gone."""
 Global___ServerState: _TypeAlias = ServerState  # noqa: Y015
 
 @_typing.final

@@ -199,22 +199,28 @@ class DrainServerRequest(_message.Message):
     SERVER_ID_FIELD_NUMBER: _builtins.int
     UNDO_FIELD_NUMBER: _builtins.int
     MOVE_TENANTS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     """The server to drain."""
     undo: _builtins.bool
     """Place tenants on it again."""
     move_tenants: _builtins.bool
     """Move the tenants that it has to other servers."""
+    lost: _builtins.bool
+    """The server is lost for good. Say so only of one that certainly stays away: services that still reach it go on writing there until they hear of
+    their tenants' new databases. Should it come back, `undo` says so, and RepairTenants reports what it has.
+    """
     def __init__(
         self,
         *,
         server_id: _builtins.str = ...,
         undo: _builtins.bool = ...,
         move_tenants: _builtins.bool = ...,
+        lost: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["move_tenants", b"move_tenants", "server_id", b"server_id", "undo", b"undo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "move_tenants", b"move_tenants", "server_id", b"server_id", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,8 +40,11 @@ class ServerServiceStub:
 
     Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 
+    With `lost` nobody waits for the server any more: operations that need it fail, those that would only close or drop something there go on, also those that have begun and those that are cancelled. Its tenants come back by RestoreBackup on another server, or are deleted.
+
     Errors:
     - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
     - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
     """
     UnregisterServer: _aio.UnaryUnaryMultiCallable[_server_service_pb2.UnregisterServerRequest, _server_service_pb2.UnregisterServerResponse]
@@ -104,8 +107,11 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Then the operation `drain_server` moves them to servers that have the labels which their creations asked for, and room. Called again, it goes on where it stopped; `undo`, or CancelOperation, ends it.
 
+        With `lost` nobody waits for the server any more: operations that need it fail, those that would only close or drop something there go on, also those that have begun and those that are cancelled. Its tenants come back by RestoreBackup on another server, or are deleted.
+
         Errors:
         - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
         """
 

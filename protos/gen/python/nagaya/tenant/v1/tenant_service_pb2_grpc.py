@@ -166,6 +166,7 @@ class TenantServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is still being created.
         - FAILED_PRECONDITION `ERROR_REASON_MIGRATION_FAILED`: a file could not be applied; the tenant stays suspended.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_BUSY`: another change of the tenant is under way.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: the tenant's server is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -258,6 +259,7 @@ class TenantServiceServicer:
         - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is being created or deleted.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_UNSUITABLE`: the tenant is there already, or the server is draining, full, or lacks a label that the creation asked for.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: one of the two servers is lost; the operation's error.
         - FAILED_PRECONDITION `ERROR_REASON_REPLICA_BROKEN`: the copy stopped or does not catch up; the operation's error.
         - FAILED_PRECONDITION `ERROR_REASON_COPY_INCOMPLETE`: what arrived is not what was sent; the operation's error.
         - UNAVAILABLE `ERROR_REASON_DATABASE_IN_USE`: the operation waits for it: somebody who is not of the services stays in the old database.

@@ -82,6 +82,7 @@ class TransferServiceServicer:
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

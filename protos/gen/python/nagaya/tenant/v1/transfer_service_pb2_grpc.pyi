@@ -32,6 +32,7 @@ class TransferServiceStub:
     - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
     - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
     - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
+    - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
     """
     CreateImport: _aio.UnaryUnaryMultiCallable[_transfer_service_pb2.CreateImportRequest, _transfer_service_pb2.CreateImportResponse]
     """Begins to make a tenant of an uploaded bundle. It is verified as a whole first; the tenant becomes active last, and at once works as before.
@@ -100,6 +101,7 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         - FAILED_PRECONDITION `ERROR_REASON_TENANT_NOT_READY`: the tenant is not active.
         - ALREADY_EXISTS `ERROR_REASON_REQUEST_ID_REUSED`: `request_id` was used with other content.
         - FAILED_PRECONDITION `ERROR_REASON_TRANSFERS_NOT_CONFIGURED`: the service has no folder for bundles, or does not know the artifacts service.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: of the operation: the tenant's server is lost.
         """
 
     @_abc_1.abstractmethod
