@@ -11,6 +11,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e.article import brief, load_article
 from tests.e2e.invoices import (
     CHECK,
     COUNT,
@@ -190,6 +191,26 @@ async def test_a_fork_that_makes_no_sense_is_refused_and_creates_nothing(
 
     listed = run_service_pb2.ListRunsRequest(tenant_id=tenant_id)
     assert len((await client.runs.ListRuns(listed)).runs) == 1
+
+
+async def test_elements_of_a_list_that_is_made_anew_may_be_beyond_the_end_of_the_old_one(
+    client: Client, tenant_id: str
+) -> None:
+    await load_article(client, tenant_id)
+    source = await finish(
+        client, tenant_id, await create_run(client, tenant_id, "article", brief())
+    )
+    assert source.state == COMPLETED, source.error
+    steps = await steps_of(client, tenant_id, source.run_id)
+    beyond = 1 + max(item for step, item in steps if step == "research")
+    first = {"fromStep": "research", "items": [beyond]}
+    other = {"modelId": "gpt-6.2-sol"}
+    with pytest.raises(ApiError) as refusal:
+        await fork(client, tenant_id, source.run_id, **first, stepModels={"research": other})
+    assert f"research has {beyond - 1}" in str(refusal.value)
+
+    run = await fork(client, tenant_id, source.run_id, **first, stepModels={"outline": other})
+    assert run.state == COMPLETED, run.error
 
 
 async def test_a_run_that_has_no_input_yet_cannot_be_forked(client: Client, tenant_id: str) -> None:

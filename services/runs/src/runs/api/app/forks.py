@@ -65,8 +65,6 @@ class Forks:
         """Return the run that is to be recorded, its pipeline, and the prompts' versions."""
         async with self._tenants.connection(tenant_id) as connection:
             source = await _Source.read(connection, draft)
-            if draft.items and source.has_same_lists(draft):
-                await _check_elements(connection, draft)
             needs = [source.prompt_need(need, draft) for need in source.facts.prompts]
             found = await prompts.facts(connection, needs) if needs else {}
             done = await steps.done(connection, draft.run_id, source.first_visits())
@@ -77,6 +75,9 @@ class Forks:
             fault = "nothing would be done again: name a step, or change input, prompt or model"
             raise _invalid([Violation("from_step", fault)])
         again = steps_done_again(source.new, chosen)
+        if draft.items and source.keeps_list(draft, again):
+            async with self._tenants.connection(tenant_id) as connection:
+                await _check_elements(connection, draft)
         if isinstance(draft.given, Pointer):
             await self._runs.check_pointer(tenant_id, draft.given)
         reused = done.keys() - again.keys() if draft.given is None else set[str]()
@@ -123,9 +124,11 @@ class _Source:
             raise _invalid(faults)
         return cls(run, parameters, parameters.input_file, old.spec, new.spec, facts)
 
-    def has_same_lists(self, draft: ForkDraft) -> bool:
-        """Return whether all lists are as long in the fork as here."""
-        return draft.given is None and self.facts.version == self.run.pipeline_version
+    def keeps_list(self, draft: ForkDraft, again: Mapping[str, Elements]) -> bool:
+        """Return whether the list whose elements are done again is as long in the fork as here."""
+        over = {step.step: step.map for step in self.new.steps}[draft.from_step]
+        whole = again[draft.from_step] == WHOLE
+        return draft.given is None and over is not None and over.step not in again and not whole
 
     def first_visits(self) -> dict[str, int]:
         """Return the only visit of each step that is in no loop."""
