@@ -10,8 +10,8 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from runs.domain.moves import Advanced, StepAttempt
 from runs.domain.runs import RunStatus
+from runs.domain.transitions import Advanced, StepAttempt
 from runs.store.steps import EndedSteps
 from runs.worker.activities.journal import Journal
 from runs.worker.process import main
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runs.domain.activities import RunRef, StepRef
-    from runs.domain.moves import Moves
+    from runs.domain.transitions import Transitions
 
 _numbers = count(-1, -1)
 _advance = Journal.advance
 
 
-async def _record_nothing(self: Journal, run: RunRef, moves: Moves) -> Advanced:
-    if moves.input is not None:
-        await _advance(self, run, type(moves)(input=moves.input))
+async def _record_nothing(self: Journal, run: RunRef, transitions: Transitions) -> Advanced:
+    if transitions.input is not None:
+        await _advance(self, run, type(transitions)(input=transitions.input))
     return Advanced(
-        RunStatus.COMPLETED if moves.completes_run else RunStatus.RUNNING,
-        tuple(True for _ in moves.ended),
-        tuple(True for _ in moves.whole),
-        tuple(StepAttempt(next(_numbers), 1, 0, 0) for _ in moves.begun),
+        RunStatus.COMPLETED if transitions.completes_run else RunStatus.RUNNING,
+        tuple(True for _ in transitions.ended),
+        tuple(True for _ in transitions.whole),
+        tuple(StepAttempt(next(_numbers), 1, 0, 0) for _ in transitions.begun),
     )
 
 

@@ -35,10 +35,10 @@ from runs.api.relay.reconciler import Reconciler
 from runs.api.relay.relay import Relay
 from runs.api.relay.usage import UsageChecker
 from runs.domain.activities import RunRef
-from runs.domain.moves import Moves
 from runs.domain.receivers import AllowedReceivers
 from runs.domain.runs import OutputFile
 from runs.domain.tenant_limits import TenantLimits
+from runs.domain.transitions import Transitions
 from runs.peers.artifacts import Artifacts
 from runs.peers.llm_gateway import LlmGateway
 from runs.peers.tenant_secrets import TenantSecrets
@@ -151,10 +151,10 @@ class RunsService:
 
     async def begin(self, run_id: str) -> None:
         """Have a run running, without its input."""
-        await self.journal.advance(RunRef("acme", run_id, 1), Moves(input=INPUT_FILE))
+        await self.journal.advance(RunRef("acme", run_id, 1), Transitions(input=INPUT_FILE))
 
     async def append_event(self, connection: Connection, run_id: str) -> None:
-        """Record a run as its row is, as each of its moves does."""
+        """Record a run as its row is, as each of its transitions does."""
         await connection.execute(
             f"""
             WITH updated AS (

@@ -13,7 +13,7 @@ from tests.integration.artifacts.blocking import someone_waits_for_a_lock
 from artifacts.domain.buffered_file import BufferedFile
 from artifacts.domain.files import Draft
 from artifacts.domain.keys import BucketLayout
-from artifacts.store import artifacts, writes
+from artifacts.store import artifacts, write_leases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -51,7 +51,7 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
     writer = uuid4()
     files = [_file(run_id, f"artifacts/{number}") for number in range(10, 50)]
     targets = [file.target for file in files]
-    await writes.take(first, writer, targets)
+    await write_leases.take(first, writer, targets)
     async with database.transaction():
         await database.execute(
             "SELECT FROM artifact_writes WHERE file_path = $1 FOR UPDATE", targets[20].key.path
@@ -61,7 +61,7 @@ async def test_a_batch_is_committed_while_another_wants_its_paths_in_another_ord
             artifacts.commit(first, LAYOUT, writer, "ada", backwards, only_held=False)
         )
         await someone_waits_for_a_lock(database)
-        taking = asyncio.create_task(writes.take(second, uuid4(), targets))
+        taking = asyncio.create_task(write_leases.take(second, uuid4(), targets))
         await someone_waits_for_a_lock(database, 2)
 
     assert len(await committing) == len(await taking) == len(files)

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 from artifacts.domain.files import WriteTarget
 from artifacts.domain.keys import BucketLayout
-from artifacts.store import writes
+from artifacts.store import write_leases
 from servicekit.channel import open_channel
 from servicekit.errors import DomainError, NotFound
 
@@ -278,7 +278,7 @@ async def _put_by_the_collector(
 async def _take(tenant_databases: TenantDatabases, target: WriteTarget) -> object:
     connection = await asyncpg.connect(tenant_databases.superuser_url("acme"))
     try:
-        return await writes.take(connection, uuid4(), [target])
+        return await write_leases.take(connection, uuid4(), [target])
     finally:
         await connection.close()
 

@@ -10,7 +10,7 @@ from tests.support.artifacts_client import MEBIBYTE, digest_of, pieces
 from tests.support.audit_log import chain
 from tests.support.waiting import fewer_run, wait_until
 
-from artifacts.store.writes import SAME_BYTES_SECONDS
+from artifacts.store.write_leases import SAME_BYTES_SECONDS
 from nagaya.artifacts.v1 import artifact_service_pb2 as pb
 from servicekit.errors import Conflict, DataLoss, DomainError, InvalidInput, NotFound
 

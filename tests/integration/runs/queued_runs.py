@@ -9,8 +9,8 @@ from tests.support.runs_service import INPUT_FILE
 
 from runs.api.relay.outbox import OutboxRelay
 from runs.domain.activities import RunRef
-from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
+from runs.domain.transitions import Transitions
 from runs.store import run_transitions
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ async def started(service: RunsService, run_ids: list[str]) -> list[str]:
 
 
 async def complete(service: RunsService, run_id: str) -> None:
-    await service.journal.advance(RunRef("acme", run_id, 1), Moves(input=INPUT_FILE))
-    await service.journal.advance(RunRef("acme", run_id, 1), Moves(completes_run=True))
+    await service.journal.advance(RunRef("acme", run_id, 1), Transitions(input=INPUT_FILE))
+    await service.journal.advance(RunRef("acme", run_id, 1), Transitions(completes_run=True))
 
 
 async def fail(service: RunsService, run_id: str) -> None:
@@ -50,7 +50,7 @@ async def fail(service: RunsService, run_id: str) -> None:
 
 
 async def complete_input(service: RunsService, run_id: str) -> None:
-    await service.journal.advance(RunRef("acme", run_id, 1), Moves(input=INPUT_FILE))
+    await service.journal.advance(RunRef("acme", run_id, 1), Transitions(input=INPUT_FILE))
 
 
 async def ask(database: asyncpg.Connection, run_id: str) -> None:

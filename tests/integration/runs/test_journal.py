@@ -1,4 +1,4 @@
-"""Moves of a run and its steps: which take effect, and their events."""
+"""Transitions of a run and its steps: which take effect, and their events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.support.runs_service import INPUT_FILE, RunsService
 
 from runs.domain.activities import StepRef
 from runs.domain.generation import CallUsage, TokenUsage
-from runs.domain.moves import Advanced, Moves, StepOutcome
 from runs.domain.runs import Run, RunStatus, RunTotals
 from runs.domain.steps import RunStep, StepStatus
+from runs.domain.transitions import Advanced, StepOutcome, Transitions
 from runs.store import events as event_store
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ async def test_a_whole_run_in_one_statement_leaves_the_events_that_a_reader_expe
 ) -> None:
     ref = await created(service)
     steps = [replace(ref, step=name) for name in ("b", "a", "c")]
-    moves = Moves(
+    transitions = Transitions(
         input=INPUT_FILE,
         whole=((steps[0], DONE), (steps[1], StepOutcome()), (steps[2], PAID)),
         completes_run=True,
     )
-    advanced = await service.journal.advance(ref.run, moves)
+    advanced = await service.journal.advance(ref.run, transitions)
 
     assert advanced == Advanced(RunStatus.COMPLETED, (), (True, True, True), ())
     async with service.tenants.connection("acme") as connection:
@@ -67,18 +67,18 @@ async def test_a_chain_ends_one_step_and_begins_the_next_at_once(
 ) -> None:
     ref = await created(service)
     one, two = replace(ref, step="one"), replace(ref, step="two")
-    first = await service.journal.advance(ref.run, Moves(input=INPUT_FILE, begun=(one,)))
+    first = await service.journal.advance(ref.run, Transitions(input=INPUT_FILE, begun=(one,)))
     assert first.run_status is RunStatus.RUNNING
     (attempt,) = first.begun
     assert attempt is not None
     second = await service.journal.advance(
-        ref.run, Moves(ended=((one, attempt, PAID),), begun=(two,))
+        ref.run, Transitions(ended=((one, attempt, PAID),), begun=(two,))
     )
     assert second.ended == (True,)
     (attempt,) = second.begun
     assert attempt is not None
     last = await service.journal.advance(
-        ref.run, Moves(ended=((two, attempt, DONE),), completes_run=True)
+        ref.run, Transitions(ended=((two, attempt, DONE),), completes_run=True)
     )
 
     assert last == Advanced(RunStatus.COMPLETED, (True,), (), ())
@@ -108,12 +108,12 @@ async def test_a_run_is_not_completed_by_an_attempt_that_was_replaced(
     assert newest is not None
     assert (newest.attempt, newest.lost_before) == (2, 1)
 
-    moves = Moves(ended=((ref, given_up, DONE),), completes_run=True)
-    late = await service.journal.advance(ref.run, moves)
+    transitions = Transitions(ended=((ref, given_up, DONE),), completes_run=True)
+    late = await service.journal.advance(ref.run, transitions)
     assert late == Advanced(RunStatus.RUNNING, (False,), (), ())
-    moves = Moves(ended=((ref, newest, DONE),), completes_run=True)
-    assert (await service.journal.advance(ref.run, moves)).run_status is RunStatus.COMPLETED
-    again = await service.journal.advance(ref.run, moves)
+    transitions = Transitions(ended=((ref, newest, DONE),), completes_run=True)
+    assert (await service.journal.advance(ref.run, transitions)).run_status is RunStatus.COMPLETED
+    again = await service.journal.advance(ref.run, transitions)
     assert again == Advanced(RunStatus.COMPLETED, (False,), (), ())
     assert (await history(database))[-2:] == ["5 copy completed", "6 completed"]
 
@@ -124,9 +124,11 @@ async def test_a_workflow_of_an_earlier_epoch_begins_and_completes_nothing(
     ref = await created(service)
     await database.execute("UPDATE runs SET epoch = 2")
     whole = ((replace(ref, step="whole"), DONE),)
-    moves = Moves(input=INPUT_FILE, whole=whole, begun=(ref,), completes_run=True)
+    transitions = Transitions(input=INPUT_FILE, whole=whole, begun=(ref,), completes_run=True)
 
-    assert await service.journal.advance(ref.run, moves) == Advanced(None, (), (False,), (None,))
+    assert await service.journal.advance(ref.run, transitions) == Advanced(
+        None, (), (False,), (None,)
+    )
     assert await history(database) == ["1 pending"]
     assert await database.fetchval("SELECT count(*) FROM steps") == 0
 
@@ -136,7 +138,7 @@ async def test_no_step_begins_before_its_run_does(
 ) -> None:
     ref = await created(service)
     whole = ((replace(ref, step="whole"), DONE),)
-    advanced = await service.journal.advance(ref.run, Moves(whole=whole, begun=(ref,)))
+    advanced = await service.journal.advance(ref.run, Transitions(whole=whole, begun=(ref,)))
 
     assert advanced == Advanced(RunStatus.PENDING, (), (False,), (None,))
     assert await history(database) == ["1 pending"]

@@ -1,4 +1,4 @@
-"""Moves of many steps of one run, at the same time."""
+"""Transitions of many steps of one run, at the same time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dataplane.databases import Databases
 from dataplane.tenants import TenantPools
 from runs.domain.activities import StepRef
 from runs.domain.generation import CallUsage, TokenUsage
-from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
+from runs.domain.transitions import StepOutcome, Transitions
 from runs.store import journal, open_runs, run_transitions
 from runs.store import runs as run_store
 from runs.worker.activities.journal import Journal
@@ -84,13 +84,13 @@ async def test_transitions_of_one_run_never_deadlock_however_many_workers_make_t
     async def piece(item: int) -> None:
         part, tenants = replace(work, item=item), workers[item % 2]
         async with tenants.connection("acme") as connection:
-            (begun,) = await journal.advance(connection, work.run, [Moves(begun=(part,))])
+            (begun,) = await journal.advance(connection, work.run, [Transitions(begun=(part,))])
         (attempt,) = begun.begun
         assert attempt is not None
         async with tenants.transaction("acme") as connection:
             await share(connection, work.run_id)
         async with tenants.connection("acme") as connection:
-            ended = Moves(ended=((part, attempt, DONE),))
+            ended = Transitions(ended=((part, attempt, DONE),))
             (done,) = await journal.advance(connection, work.run, [ended])
             assert done.ended == (True,)
 
@@ -111,8 +111,8 @@ async def test_a_run_that_ends_amid_its_steps_ends_without_a_deadlock(
         async with tenants.transaction("acme") as connection:
             await share(connection, work.run_id)
         async with tenants.connection("acme") as connection:
-            moves = Moves(begun=(replace(work, item=item),))
-            await journal.advance(connection, work.run, [moves])
+            transitions = Transitions(begun=(replace(work, item=item),))
+            await journal.advance(connection, work.run, [transitions])
 
     async def note(number: int) -> None:
         async with workers[number % 2].connection("acme") as connection:

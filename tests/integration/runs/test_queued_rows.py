@@ -22,9 +22,9 @@ from tests.support.waiting import wait_until
 
 import runs
 from runs.domain.activities import RunRef, StepRef
-from runs.domain.moves import Moves
 from runs.domain.runs import Retry, RunStatus
 from runs.domain.tenant_limits import TenantLimits
+from runs.domain.transitions import Transitions
 from runs.store import queued_runs
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ async def test_a_run_that_waited_for_a_person_counts_again_once_it_moves(
     assert await queued(service, [other]) == []
     await complete(service, other)
 
-    begun = Moves(begun=(StepRef("acme", in_question, 1, "copy"),))
+    begun = Transitions(begun=(StepRef("acme", in_question, 1, "copy"),))
     await service.journal.advance(RunRef("acme", in_question, 1), begun)
 
     async with service.tenants.connection("acme") as connection:
@@ -185,7 +185,7 @@ async def test_a_run_that_moves_while_it_is_marked_counts(
     await database.execute("SELECT pg_advisory_lock(7)")
     marking = asyncio.create_task(mark())
     await wait_until(is_read)
-    begun = Moves(begun=(StepRef("acme", moves, 1, "copy"),))
+    begun = Transitions(begun=(StepRef("acme", moves, 1, "copy"),))
     await service.journal.advance(RunRef("acme", moves, 1), begun)
     await database.execute("SELECT pg_advisory_unlock(7)")
     await marking

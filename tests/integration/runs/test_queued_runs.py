@@ -24,9 +24,9 @@ from tests.support.waiting import wait_until
 
 from runs.domain.activities import RunRef, StepRef
 from runs.domain.installed import Installed
-from runs.domain.moves import Moves
 from runs.domain.runs import Retry, RunStatus
 from runs.domain.tenant_limits import USUAL_RUNS, TenantLimits
+from runs.domain.transitions import Transitions
 from runs.store import queued_runs, run_transitions, runs, workers
 from runs.tenant_limit_cache import TenantLimitCache
 
@@ -105,7 +105,7 @@ async def test_a_run_that_waits_for_a_person_and_does_another_step_takes_its_roo
     await service.pipeline()
     (in_question,) = await create(service, 1)
     await ask(database, in_question)
-    beside = Moves(input=INPUT_FILE, begun=(StepRef("acme", in_question, 1, "copy"),))
+    beside = Transitions(input=INPUT_FILE, begun=(StepRef("acme", in_question, 1, "copy"),))
     await service.journal.advance(RunRef("acme", in_question, 1), beside)
     # of a graph it may be the node that asks
     await database.execute(

@@ -22,9 +22,9 @@ from interceptor.testing import serve
 from nagaya.tenant.v1 import tenant_pb2, tenant_service_pb2, tenant_service_pb2_grpc
 from runs.api.relay.reconciler import STALE_AFTER
 from runs.domain.activities import RunRef
-from runs.domain.moves import Moves
 from runs.domain.plan import workflow_id
 from runs.domain.runs import RunStatus
+from runs.domain.transitions import Transitions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -189,7 +189,7 @@ async def test_a_cancellation_that_came_as_the_run_ended_is_not_delivered_for_ev
     run = await service.run()
     await service.begin(run.run_id)
     name = await database.fetchval("SELECT current_database()")
-    moves, ref = Moves(completes_run=True), RunRef("acme", run.run_id, 1)
+    transitions, ref = Transitions(completes_run=True), RunRef("acme", run.run_id, 1)
 
     async def waits() -> bool:
         """Say whether the statement that completes the run waits for the run."""
@@ -200,7 +200,7 @@ async def test_a_cancellation_that_came_as_the_run_ended_is_not_delivered_for_ev
 
     async with database.transaction():
         await database.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", UUID(run.run_id))
-        ending = asyncio.create_task(service.journal.advance(ref, moves))
+        ending = asyncio.create_task(service.journal.advance(ref, transitions))
         await wait_until(waits)
         cancel = "INSERT INTO outbox (run_id, kind) VALUES ($1, 'cancel')"
         await database.execute(cancel, UUID(run.run_id))

@@ -13,9 +13,9 @@ from tests.support.runs_client import reason
 from nagaya.runs.v1 import run_service_pb2
 from runs.domain.activities import RunRef, StepRef
 from runs.domain.generation import CallUsage, TokenUsage
-from runs.domain.moves import Moves, StepOutcome
 from runs.domain.run_filters import RunFilter
 from runs.domain.runs import OutputFile, RunStatus
+from runs.domain.transitions import StepOutcome, Transitions
 from runs.errors import RequestIdReused
 from runs.store import journal
 from runs.store import runs as run_store
@@ -155,8 +155,8 @@ async def test_the_updates_of_a_run_touch_no_index(
         for item in range(1, 41):
             output = OutputFile(f"storage/acme/x/{item}", "0" * 64, "2 characters", {})
             step = StepRef("acme", run.run_id, 1, "copy", item)
-            moves = Moves(whole=((step, StepOutcome(output, usage)),))
-            await journal.advance(connection, ref, [moves])
+            transitions = Transitions(whole=((step, StepOutcome(output, usage)),))
+            await journal.advance(connection, ref, [transitions])
         after = await _updates(connection)
 
     updates, beside_indexes = (now - then for now, then in zip(after, before, strict=True))

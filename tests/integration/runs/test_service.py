@@ -14,8 +14,8 @@ from tests.support.runs_service import INPUT_FILE
 from nagaya.runs.v1 import pipeline_service_pb2, prompt_service_pb2, run_pb2, run_service_pb2
 from runs.domain.activities import StepRef
 from runs.domain.generation import CallUsage, TokenUsage
-from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import OutputFile
+from runs.domain.transitions import StepOutcome, Transitions
 from runs.store import journal
 from servicekit.errors import AlreadyExists, Forbidden, InvalidInput, NotFound
 
@@ -180,12 +180,12 @@ async def test_the_steps_of_a_run_are_listed_in_the_order_in_which_they_began(
     usage = CallUsage("openai/gpt-5", "rule", TokenUsage(5, 7, 0, 0, 0), 11)
     work = StepRef("acme", run.run_id, 1, "copy")
     async with tenants.connection("acme") as connection:
-        await journal.advance(connection, work.run, [Moves(input=INPUT_FILE)])
+        await journal.advance(connection, work.run, [Transitions(input=INPUT_FILE)])
         for item in (2, 1, 3):
             whole = ((replace(work, item=item), StepOutcome(output, usage)),)
-            (advanced,) = await journal.advance(connection, work.run, [Moves(whole=whole)])
+            (advanced,) = await journal.advance(connection, work.run, [Transitions(whole=whole)])
             assert advanced.whole == (True,)
-        await journal.advance(connection, work.run, [Moves(completes_run=True)])
+        await journal.advance(connection, work.run, [Transitions(completes_run=True)])
 
     request = run_service_pb2.ListRunStepsRequest(tenant_id="acme", run_id=run.run_id, page_size=2)
     first = await client.runs.ListRunSteps(request)

@@ -9,8 +9,8 @@ from tests.support.runs_service import COPY, INPUT_FILE
 
 from nagaya_functions import FilePointer
 from runs.domain.activities import StepRef
-from runs.domain.moves import StepOutcome
 from runs.domain.runs import OutputFile
+from runs.domain.transitions import StepOutcome
 from runs.worker.activities.step_inputs import StepInputFinder
 
 if TYPE_CHECKING:

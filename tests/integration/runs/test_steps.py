@@ -17,8 +17,8 @@ from temporalio.testing import ActivityEnvironment
 from tests.support.runs_worker import COPY, MAPPED, SHORT, RunsWorker, nothing, steps_of
 from tests.support.waiting import fewer_run, wait_until
 
-from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
+from runs.domain.transitions import StepOutcome, Transitions
 from runs.store import journal, run_transitions
 from servicekit.errors import InvalidInput, LimitExceeded
 
@@ -105,7 +105,7 @@ async def test_what_has_just_begun_ends_with_its_run(
 ) -> None:
     work = await worker.begin(COPY)
     async with worker.service.tenants.transaction("acme") as beginning:
-        (begun,) = await journal.advance(beginning, work.run, [Moves(begun=(work,))])
+        (begun,) = await journal.advance(beginning, work.run, [Transitions(begun=(work,))])
         assert begun.begun != (None,)
         ending = asyncio.create_task(worker.finish(status))
         await blocked(database, ending)

@@ -11,8 +11,8 @@ import pytest
 from tests.support.runs_service import INPUT_FILE
 
 from runs.domain.activities import RunRef
-from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
+from runs.domain.transitions import Transitions
 from runs.store import journal, run_transitions
 from runs.store import runs as run_store
 
@@ -144,7 +144,7 @@ async def test_a_run_begins_once(
     async def begin(epoch: int = 1) -> RunStatus | None:
         async with service.tenants.transaction("acme") as connection:
             ref = RunRef("acme", run.run_id, epoch)
-            (advanced,) = await journal.advance(connection, ref, [Moves(input=INPUT_FILE)])
+            (advanced,) = await journal.advance(connection, ref, [Transitions(input=INPUT_FILE)])
             return advanced.run_status
 
     statuses = await asyncio.gather(*(begin() for _ in range(5)))
@@ -171,7 +171,7 @@ async def test_a_run_that_was_cancelled_does_not_begin(service: RunsService, run
     await service.steering.cancel("acme", run.run_id)
 
     ref = RunRef("acme", run.run_id, 1)
-    begun = await service.journal.advance(ref, Moves(input=INPUT_FILE))
+    begun = await service.journal.advance(ref, Transitions(input=INPUT_FILE))
     assert begun.run_status is RunStatus.CANCELLED
 
 

@@ -41,7 +41,7 @@ def shown(out: str) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in out.splitlines())
 
 
-def test_a_person_is_told_in_plain_words_who_they_are(
+def test_whoami_says_in_plain_words_who_somebody_is(
     api: Api, token: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.on("ListTenants", tenant_service_pb2.ListTenantsResponse())
@@ -85,8 +85,8 @@ def test_claims_of_the_usual_names_are_read(
     expected: dict[str, str],
 ) -> None:
     api.on("ListTenants", tenant_service_pb2.ListTenantsResponse())
-    told = {name: value for name, value in (CLAIMS | claims).items() if value is not None}
-    token.write_text(jwt.encode(told, "k" * 32))
+    payload = {name: value for name, value in (CLAIMS | claims).items() if value is not None}
+    token.write_text(jwt.encode(payload, "k" * 32))
 
     assert run(["whoami"]) == 0
     said = shown(capsys.readouterr().out)

@@ -13,12 +13,12 @@ from artifacts.app.collector import COLLECTION, SWEEP, Collector, pending_work_t
 from artifacts.app.committer import Committer
 from artifacts.app.copies import Copies
 from artifacts.app.json_processes import JsonProcesses
-from artifacts.app.leases import WriteLeases
 from artifacts.app.reader import Reader
 from artifacts.app.small_files import SmallFiles
 from artifacts.app.stored_bodies import StoredBodies
 from artifacts.app.tenant_export import TenantExport
 from artifacts.app.uploads import Uploads
+from artifacts.app.write_leases import WriteLeases
 from artifacts.domain.keys import BucketLayout
 from artifacts.object_store.tenant_folders import TenantObjects, TenantUploads
 from artifacts.servicer.artifacts import ArtifactServicer

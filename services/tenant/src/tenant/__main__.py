@@ -6,7 +6,7 @@ from authentication.verifier import open_verifier
 from interceptor.server import Server
 from servicekit import telemetry
 from servicekit.process import run
-from tenant.app.overview import OverviewReader
+from tenant.app.installation_metrics import InstallationMetrics
 from tenant.composition import compose
 from tenant.config import Config
 
@@ -18,21 +18,21 @@ async def serve(config: Config) -> None:
         open_verifier(config.server, config.oidc) as verifier,
         compose(config) as tenant,
     ):
-        overview = OverviewReader(tenant.management)
+        installation_metrics = InstallationMetrics(tenant.management)
 
         async def prepare() -> None:
             with probes.readiness.waiting("PostgreSQL, and the migrations of the services"):
                 await tenant.startup.run()
             tenant.keys.start(tenant.management)
             tenant.runner.start()
-            for task in (*tenant.periodic_tasks, overview.task):
+            for task in (*tenant.periodic_tasks, installation_metrics.task):
                 task.start()
 
         on_drain = tenant.watch_cache.close
         server = Server(config.server, tenant.bindings, verifier, on_drain=on_drain, probes=probes)
         await server.start()
         await server.run_until_signal(prepare())
-        await overview.task.stop()
+        await installation_metrics.task.stop()
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from uuid import uuid4
 from artifacts.app.small_files import log_postponed
 from artifacts.errors import PathInvalid, StoreUnavailable
 from artifacts.metrics import ORPHANS
-from artifacts.store import artifacts, bodies, uploads, writes
+from artifacts.store import artifacts, bodies, uploads, write_leases
 from dataplane.pending_work import PendingWorkTable
 from dataplane.pending_work_poller import PendingWorkPoller
 from servicekit.times import now
@@ -137,7 +137,7 @@ class Collector:
             old = [found for found in page if found.modify_time < limit]
             paths = [path for found in old if (path := self._path(tenant_id, found)) is not None]
             async with self._data.tenants.connection(tenant_id) as connection:
-                orphans += await writes.insert_orphans(connection, paths)
+                orphans += await write_leases.insert_orphans(connection, paths)
         if orphans:
             _log.warning(
                 "objects without rows",
@@ -154,7 +154,7 @@ class Collector:
             return _BODY_SECONDS
         await self.collect(tenant_id)
         async with self._data.tenants.connection(tenant_id) as connection:
-            return self._grace_seconds if await writes.any_unfinished(connection) else None
+            return self._grace_seconds if await write_leases.any_unfinished(connection) else None
 
     async def _sweep_due(self, tenant_id: str) -> float | None:
         if time.monotonic() < self._sweeps_from:
@@ -167,7 +167,7 @@ class Collector:
         """Take over and delete some expired leases; return how many, and how many objects."""
         writer, started, removed = uuid4(), time.monotonic(), 0
         async with self._data.tenants.connection(tenant_id) as connection:
-            taken = await writes.take_expired(
+            taken = await write_leases.take_expired(
                 connection, writer, self._grace_seconds, _LEASES_AT_ONCE
             )
             # Only now: this query sees earlier commits, and later ones need our leases.
@@ -188,7 +188,7 @@ class Collector:
                         },
                     )
         async with self._data.tenants.connection(tenant_id) as connection:
-            await writes.delete(connection, writer, taken)
+            await write_leases.delete(connection, writer, taken)
         return len(taken), removed
 
     def _path(self, tenant_id: str, found: StoredObject) -> str | None:

@@ -1,6 +1,6 @@
 """The commit protocol of a file: lease, PUT, then one statement for all its rows.
 
-1. A write lease on the path is committed (see leases.py): nobody else writes there.
+1. A write lease on the path is committed (see write_leases.py): nobody else writes there.
 2. The bytes are put; the last of them only when size and sha256 match and the lease is confirmed.
 3. One statement deletes the lease and inserts the file's row, digests, lineage and audit entry.
 A process that dies before 3 leaves a lease that expires, and perhaps an object that no reader can
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifacts.app.body_verifier import INLINE_BYTES, BodyVerifier
-from artifacts.app.leases import LEASE_BACKOFF, WriteLease, lost_lease_errors
 from artifacts.app.small_files import SMALL_BYTES
+from artifacts.app.write_leases import LEASE_BACKOFF, WriteLease, lost_lease_errors
 from artifacts.domain.buffered_file import BufferedFile
 from artifacts.domain.facts import with_facts
 from artifacts.domain.files import Artifact, ContentHasher, Submission, WriteTarget
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from concurrent.futures import Executor
 
-    from artifacts.app.leases import WriteLeases
     from artifacts.app.small_files import SmallFiles
+    from artifacts.app.write_leases import WriteLeases
     from artifacts.domain.files import CopySource, Draft
     from artifacts.domain.keys import BucketLayout
     from artifacts.object_store.client import ObjectStore

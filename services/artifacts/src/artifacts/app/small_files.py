@@ -19,7 +19,7 @@ from artifacts.app.body_verifier import INLINE_BYTES
 from artifacts.domain.writers import needs_held_run
 from artifacts.errors import RunNotFound, StoreUnavailable
 from artifacts.metrics import BYTES_WRITTEN, FILES_COMMITTED, PUTS_POSTPONED
-from artifacts.store import bodies, writes
+from artifacts.store import bodies, write_leases
 from servicekit.batches import Batcher, Limits
 from servicekit.call import current_principal
 
@@ -102,7 +102,7 @@ class SmallFiles:
                 only_held=by_whom.only_held,
             )
             if without_file:
-                await writes.delete(connection, writer, without_file)
+                await write_leases.delete(connection, writer, without_file)
         FILES_COMMITTED.labels("small").inc(len(committed))
         BYTES_WRITTEN.inc(sum(file.size_bytes for file in committed.values()))
         return [

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from artifacts.app.committer import StreamedFile
-from artifacts.app.leases import check_existing, runs_not_held
+from artifacts.app.write_leases import check_existing, runs_not_held
 from artifacts.domain.files import Upload, WriteTarget
 from artifacts.domain.writers import check_writer
 from artifacts.errors import UploadNotFound

@@ -149,7 +149,7 @@ async def commit(
     included.
     """
     tenant_id = submissions[0].draft.key.tenant_id
-    ordered = sorted(submissions, key=lambda file: file.path)  # as writes.take locks them
+    ordered = sorted(submissions, key=lambda file: file.path)  # as write_leases.take locks them
     records = json.dumps([record(submission) for submission in ordered])
     # An array of their own shows the planner that they are few, so that it uses the index.
     paths = [submission.path for submission in ordered]

@@ -37,7 +37,7 @@ async def commit(
     folder where a file lies or are a folder of files and, with `only_held`, files of runs that are
     not held. Raises RunNotFound.
     """
-    ordered = sorted(files, key=lambda file: file[0].path)  # as writes.take locks them
+    ordered = sorted(files, key=lambda file: file[0].path)  # as write_leases.take locks them
     drafts = {submission.path: submission for submission, _ in ordered}
     records = [
         record(submission) | {"folders": submission.draft.key.folders} for submission, _ in ordered
@@ -90,7 +90,7 @@ async def delete(connection: Connection, paths: Sequence[str]) -> None:
     """Delete the bytes, and the write leases, of committed files that the object store has."""
     await connection.execute(
         """
-        -- In the order in which writes.take locks them.
+        -- In the order in which write_leases.take locks them.
         WITH lease AS MATERIALIZED (
             SELECT file_path
               FROM artifact_writes

@@ -27,7 +27,7 @@ from llm_gateway.ledger.backoff import (
     check_backoff,
     with_retry_after,
 )
-from llm_gateway.store import attempts, calls, transitions, usual_calls
+from llm_gateway.store import attempts, calls, fast_path, transitions
 from servicekit.batches import Batcher, Limits
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Reservations:
 
     async def _reserve_batch(self, tenant_id: str, batch: list[NewCall]) -> list[int | None]:
         async with self._tenants.connection(tenant_id) as connection:
-            return await usual_calls.reserve(connection, batch)
+            return await fast_path.reserve(connection, batch)
 
     async def _take_over(
         self,

@@ -11,7 +11,7 @@ from dataplane import audit
 from llm_gateway.domain.attempts import CallAttempt, CallState
 from llm_gateway.domain.calls import LlmCall
 from llm_gateway.ledger.outcomes import record_result
-from llm_gateway.store import attempts, calls, kept_replies, replies, transitions, usual_calls
+from llm_gateway.store import attempts, calls, fast_path, kept_replies, replies, transitions
 from servicekit.batches import Batcher, Limits
 from servicekit.errors import DatabaseUnavailable
 
@@ -75,7 +75,7 @@ class Settlements:
         self, tenant_id: str, settlements: list[FirstSettlement]
     ) -> list[asyncpg.Record | None]:
         async with self._tenants.connection(tenant_id) as connection:
-            return await usual_calls.settle(connection, settlements)
+            return await fast_path.settle(connection, settlements)
 
     async def _settle(self, connection: Connection, settlement: Settlement) -> LlmCall | None:
         key, number, result = settlement.key, settlement.attempt, settlement.result

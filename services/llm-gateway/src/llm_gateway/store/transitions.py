@@ -1,6 +1,6 @@
 """The writes to `llm_calls`: each function takes a call from one state to another.
 
-The usual beginning and end of a call are in `usual_calls`.
+The usual beginning and end of a call are in `fast_path`.
 """
 
 from __future__ import annotations

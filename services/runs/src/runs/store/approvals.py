@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runs.domain.activities import StepRef
     from runs.domain.approvals import ApprovalDraft, Decision
     from runs.domain.failures import StepFailed
-    from runs.domain.moves import StepOutcome
+    from runs.domain.transitions import StepOutcome
     from servicekit.identity import Principal
 
 _COLUMNS = """

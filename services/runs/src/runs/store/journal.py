@@ -1,8 +1,8 @@
-"""The moves of a run and its steps, in one statement: `runs`, `steps`, attempts and events.
+"""The transitions of a run and its steps, in one statement: `runs`, `steps`, attempts and events.
 
-Each move is conditional on the run's epoch and status and on the attempt, so an attempt that was
-given up and wakes late, or a workflow of an earlier epoch, changes nothing. The statement locks the
-run first, so that a run that gets its final status at this very moment gets nothing afterwards.
+Each is conditional on the run's epoch and status and on the attempt, so an attempt that was given
+up and wakes late, or a workflow of an earlier epoch, changes nothing. The statement locks the run
+first, so that a run that gets its final status at this very moment gets nothing afterwards.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from runs.domain.moves import Advanced, StepAttempt
 from runs.domain.runs import RunStatus, RunStop
+from runs.domain.transitions import Advanced, StepAttempt
 from runs.store.events import OPEN, QUEUED, RUN_LOCK, run_payload
 from runs.store.run_transitions import CALLS_MODELS, CHECKED_ONCE, CHECKED_SOON
 from runs.store.step_outcome import TYPES, columns
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
     from dataplane.pools import Connection
     from runs.domain.activities import RunRef, StepRef
-    from runs.domain.moves import Moves
     from runs.domain.runs import OutputFile
+    from runs.domain.transitions import Transitions
 
 
 async def advance(
-    connection: Connection, run: RunRef, moves: Sequence[Moves]
+    connection: Connection, run: RunRef, batch: Sequence[Transitions]
 ) -> tuple[Advanced, ...]:
-    """Record moves of one run in one statement; return for each what took effect.
+    """Record transitions of one run in one statement; return for each what took effect.
 
     No step, item and visit occurs twice in all of them. One that completes the run is alone.
     """
-    ended = [end for each in moves for end in each.ended]
+    ended = [end for each in batch for end in each.ended]
     found = await connection.fetch(
         _ADVANCE,
         UUID(run.run_id),
         run.epoch,
-        next((_input(each.input) for each in moves if each.input is not None), None),
+        next((_input(each.input) for each in batch if each.input is not None), None),
         # Looked up by the row's id: a join with a list may become a loop over all for each row.
         json.dumps(
             {
@@ -50,17 +50,17 @@ async def advance(
         ),
         [attempt.row_id for _, attempt, _ in ended],
         json.dumps(
-            [{**_names(ref), **columns(outcome)} for each in moves for ref, outcome in each.whole]
+            [{**_names(ref), **columns(outcome)} for each in batch for ref, outcome in each.whole]
         ),
-        json.dumps([_names(ref) for each in moves for ref in each.begun]),
-        any(each.completes_run for each in moves),
+        json.dumps([_names(ref) for each in batch for ref in each.begun]),
+        any(each.completes_run for each in batch),
         CHECKED_ONCE,
         CHECKED_SOON,
     )
     status = found[0]["run_status"] if found else await _status(connection, run)
     stop = found[0]["stop"] if found else None
     return _advanced(
-        moves,
+        batch,
         None if status is None else RunStatus(status),
         None if stop is None else RunStop(stop),
         found,
@@ -74,7 +74,7 @@ async def _status(connection: Connection, run: RunRef) -> str | None:
 
 
 def _advanced(
-    moves: Sequence[Moves],
+    batch: Sequence[Transitions],
     status: RunStatus | None,
     stop: RunStop | None,
     found: Sequence[asyncpg.Record],
@@ -97,7 +97,7 @@ def _advanced(
             None if took is None else (found[0]["pipeline"], took),
             others_wait=bool(found) and found[0]["others_wait"],
         )
-        for each in moves
+        for each in batch
     )
 
 

@@ -6,7 +6,8 @@ a process that dies. Runs that are created at the same instant do not see each o
 be a few more than the limit.
 
 Runs that wait for a person need nothing of a worker, and are not counted. Those that a relay has
-marked are not read either (`runs.in_question`); the next move of any of their steps unmarks them.
+marked are not read either (`runs.in_question`); the next transition of any of their steps unmarks
+them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runs.domain.activities import StepRef
     from runs.domain.failures import StepFailed
     from runs.domain.generation import CallUsage
-    from runs.domain.moves import StepAttempt
+    from runs.domain.transitions import StepAttempt
 
 
 async def insert(

@@ -10,7 +10,7 @@ from runs.domain.steps import StepStatus
 
 if TYPE_CHECKING:
     from runs.domain.generation import CallUsage
-    from runs.domain.moves import StepOutcome
+    from runs.domain.transitions import StepOutcome
 
 TYPES = {
     "status": "text",

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import paging
 from runs.domain.activities import StepRef
-from runs.domain.moves import StepAttempt
 from runs.domain.runs import INTERRUPTED
 from runs.domain.steps import StepStatus
+from runs.domain.transitions import StepAttempt
 from runs.store import rows, runs
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The table `webhook_deliveries`: how far each endpoint has been told of each run.
 
-A row comes with its run (`runs._INSERT`), so that what a run's moves cost does not depend on
+A row comes with its run (`runs._INSERT`), so that what a run's transitions cost does not depend on
 endpoints: the events are read from `run_events`, by the number of the last one that was sent.
 """
 

@@ -16,7 +16,7 @@ from runs.worker.graph_scheduler import GraphInterceptor
 from runs.worker.graphs import GraphRegistry
 from runs.worker.scheduling import MAX_ITEMS_AT_ONCE
 from runs.worker.superseded.workflows import MapPartRun
-from runs.worker.taken_tenants import TenantInterceptor
+from runs.worker.tenant_filter import TenantFilter
 from runs.worker.workflows import PipelineRun
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make_worker(
         workflow_runner=UnsandboxedWorkflowRunner(),
         workflow_task_executor=ThreadPoolExecutor(_WORKFLOW_THREADS),
         interceptors=[
-            TenantInterceptor(tenants),
+            TenantFilter(tenants),
             AdmissionInterceptor(slots),
             ActivityErrorInterceptor(),
             GraphInterceptor(graphs or GraphRegistry({})),

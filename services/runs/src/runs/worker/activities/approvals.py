@@ -19,9 +19,9 @@ from runs.domain.approvals import (
     OnTimeout,
 )
 from runs.domain.failures import RunClosed, StepImpossible
-from runs.domain.moves import Moves, StepOutcome
 from runs.domain.outputs import FileDraft, output_name
 from runs.domain.pipelines import ApprovalStep
+from runs.domain.transitions import StepOutcome, Transitions
 from runs.store import approvals
 from runs.worker.activities.retries import retry_transient
 from runs.worker.activities.run_stops import RunStopping
@@ -81,7 +81,7 @@ class ApprovalWalker:
                 await self._fail(spec, ref, error)
                 raise
             if draft is None:
-                skipped = Moves(whole=((ref, StepOutcome()),))
+                skipped = Transitions(whole=((ref, StepOutcome()),))
                 await retry_transient(lambda: self._journal.advance(walk.run, skipped))
                 self._input_finder.put(ref, None)
                 return Walked()
@@ -168,7 +168,7 @@ class ApprovalWalker:
 
     async def _fail(self, spec: StepSpec, ref: StepRef, error: Exception) -> None:
         """Record that it could not be asked. Raises StepRetry or StepGivenUp, or RunClosed."""
-        begun = Moves(begun=(ref,))
+        begun = Transitions(begun=(ref,))
         advanced = await retry_transient(lambda: self._journal.advance(ref.run, begun))
         (attempt,) = advanced.begun
         if attempt is None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from runs.domain.activities import StepRef, Walk
-    from runs.domain.moves import StepAttempt
+    from runs.domain.transitions import StepAttempt
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.element_walk import ElementWalker
     from runs.worker.activities.journal import Journal

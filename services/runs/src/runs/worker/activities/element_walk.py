@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import RunClosed, StepFailed
-from runs.domain.moves import Moves
 from runs.domain.pipelines import FunctionStep
 from runs.domain.runs import Failure, RunStatus
+from runs.domain.transitions import Transitions
 from runs.worker.activities.admission import TenantShareTaken, worker_stops
 from runs.worker.activities.buffered_files import BufferedFiles, BufferVoid
 from runs.worker.activities.output_values import with_committed_values
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runs.domain.activities import RunRef, StepRef
-    from runs.domain.moves import Advanced, StepAttempt
     from runs.domain.pipelines import StepSpec
+    from runs.domain.transitions import Advanced, StepAttempt
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.journal import Journal
@@ -221,30 +221,30 @@ class ElementWalker:
         None if the step to be begun is done. Raises RunClosed and RunStopping.
         """
         run = state.walk.run
-        moves = Moves(
+        transitions = Transitions(
             input=element.input,
             ended=tuple(element.ended),
             whole=tuple(element.whole),
             begun=() if begun is None else (begun,),
             completes_run=completes_run,
         )
-        if moves == Moves():
+        if transitions == Transitions():
             return None
-        advanced = await retry_transient(lambda: self._journal.advance(run, moves))
-        if moves.input is not None and advanced.run_status is not None:
+        advanced = await retry_transient(lambda: self._journal.advance(run, transitions))
+        if transitions.input is not None and advanced.run_status is not None:
             self._note_beginning(state, advanced.run_status)
-        state.done |= {ref: outcome.output for ref, _, outcome in moves.ended}
-        state.done |= {ref: outcome.output for ref, outcome in moves.whole}
-        for ref, _, _ in moves.ended:
+        state.done |= {ref: outcome.output for ref, _, outcome in transitions.ended}
+        state.done |= {ref: outcome.output for ref, outcome in transitions.whole}
+        for ref, _, _ in transitions.ended:
             state.attempts.pop(ref, None)
         element.clear(asyncio.get_running_loop().time())
-        if others := _without_effect(moves, advanced):
+        if others := _without_effect(transitions, advanced):
             await self._take(state, others, advanced)
         if completes_run:
             if advanced.run_status is not RunStatus.COMPLETED:
                 await self._complete(run)
             self._contexts.discard(run)
-        return advanced.begun[0] if moves.begun else None
+        return advanced.begun[0] if transitions.begun else None
 
     def _note_beginning(self, state: WalkState, status: RunStatus) -> None:
         state.begins_run = False
@@ -253,8 +253,8 @@ class ElementWalker:
 
     async def _complete(self, run: RunRef) -> None:
         """Complete the run, all of whose steps are done."""
-        moves = Moves(completes_run=True)
-        advanced = await retry_transient(lambda: self._journal.advance(run, moves))
+        transitions = Transitions(completes_run=True)
+        advanced = await retry_transient(lambda: self._journal.advance(run, transitions))
         if advanced.run_status is not RunStatus.COMPLETED:
             raise RunClosed
 
@@ -278,11 +278,11 @@ class ElementWalker:
                 raise StepRetry(replaced, _REPLACED_SECONDS)
 
 
-def _without_effect(moves: Moves, advanced: Advanced) -> list[StepRef]:
+def _without_effect(asked: Transitions, advanced: Advanced) -> list[StepRef]:
     """Return the steps that others have done or replaced, or that come too late."""
     ended = (
-        ref for (ref, _, _), taken in zip(moves.ended, advanced.ended, strict=True) if not taken
+        ref for (ref, _, _), taken in zip(asked.ended, advanced.ended, strict=True) if not taken
     )
-    whole = (ref for (ref, _), taken in zip(moves.whole, advanced.whole, strict=True) if not taken)
-    begun = (ref for ref, found in zip(moves.begun, advanced.begun, strict=True) if found is None)
+    whole = (ref for (ref, _), taken in zip(asked.whole, advanced.whole, strict=True) if not taken)
+    begun = (ref for ref, found in zip(asked.begun, advanced.begun, strict=True) if found is None)
     return [*ended, *whole, *begun]

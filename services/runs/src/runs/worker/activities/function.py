@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from nagaya_functions import FilePointer, StepError
 from nagaya_functions.calls import FunctionContext, call_function
-from runs.domain.moves import StepOutcome
 from runs.domain.outputs import FileDraft, output_name
 from runs.domain.pipelines import INPUT
+from runs.domain.transitions import StepOutcome
 from runs.worker.activities.output_values import read_values, with_values
 from runs.worker.function_host.call import FunctionCall
 from runs.worker.functions import InstalledFunction, to_step_failure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepFailed, StepImpossible
 from runs.domain.generation import FinishReason, GenerationRequest
-from runs.domain.moves import StepOutcome
+from runs.domain.transitions import StepOutcome
 from runs.worker.activities.replies import ReplyCommitter
 from runs.worker.activities.retries import retry_transient
 from runs.worker.rendering import blank_prompt, render

@@ -10,8 +10,8 @@ from runs.domain.activities import MappedList
 from runs.domain.element_uses import needs_sizes
 from runs.domain.failures import RunClosed, StepFailed, StepImpossible
 from runs.domain.lists import Steps
-from runs.domain.moves import Moves, StepOutcome
 from runs.domain.runs import RunStatus
+from runs.domain.transitions import StepOutcome, Transitions
 from runs.store import steps
 from runs.worker.activities.mapped_lists import find_list, put_manifest
 from runs.worker.activities.retries import retry_transient
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dataplane.tenants import TenantPools
     from runs.domain.activities import StepRef, Walk
-    from runs.domain.moves import StepAttempt
+    from runs.domain.transitions import StepAttempt
     from runs.peers.artifacts import Artifacts
     from runs.store.steps import Elements
     from runs.worker.activities.journal import Journal
@@ -88,7 +88,9 @@ class MapEnds:
                 raise
             others = tuple(walk.ref(step) for step in walk.steps[1:])
             if others:
-                await retry_transient(lambda: self._journal.advance(walk.run, Moves(begun=others)))
+                await retry_transient(
+                    lambda: self._journal.advance(walk.run, Transitions(begun=others))
+                )
             await retry_transient(lambda: self._note_sizes(context, walk, found.sizes))
             return MappedList(found.digest, found.count)
 
@@ -129,7 +131,7 @@ class MapEnds:
         Raises RunStopping.
         """
         advanced = await retry_transient(
-            lambda: self._journal.advance(walk.run, Moves(begun=(ref,)))
+            lambda: self._journal.advance(walk.run, Transitions(begun=(ref,)))
         )
         (attempt,) = advanced.begun
         if attempt is None and advanced.stop is not None:
@@ -190,13 +192,13 @@ class MapEnds:
         return attempt, StepOutcome(manifest)
 
     async def _end(self, walk: Walk, ends: dict[StepRef, tuple[StepAttempt, StepOutcome]]) -> None:
-        moves = Moves(
+        transitions = Transitions(
             ended=tuple((ref, attempt, outcome) for ref, (attempt, outcome) in ends.items()),
             completes_run=walk.completes_run,
         )
-        if moves == Moves():
+        if transitions == Transitions():
             return
-        advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
+        advanced = await retry_transient(lambda: self._journal.advance(walk.run, transitions))
         for ref, (_, outcome) in ends.items():
             self._input_finder.put(ref, outcome.output)
         if walk.completes_run and advanced.run_status is RunStatus.COMPLETED:

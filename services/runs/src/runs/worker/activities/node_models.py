@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runs.domain.activities import StepRef
-    from runs.domain.moves import StepAttempt
     from runs.domain.pipelines import StepSpec
     from runs.domain.prompts import PromptVersion
+    from runs.domain.transitions import StepAttempt
     from runs.worker.activities.llm import LlmStepRunner
     from runs.worker.activities.run_context import RunContext
 

@@ -10,9 +10,9 @@ from nagaya_functions.calls import FunctionContext
 from nagaya_graphs.calls import NodeWork
 from nagaya_graphs.nodes import INTERRUPT
 from runs.domain.failures import StepImpossible
-from runs.domain.moves import StepOutcome
 from runs.domain.outputs import FileDraft, output_name
 from runs.domain.pipelines import INPUT
+from runs.domain.transitions import StepOutcome
 from runs.worker.activities.function import StepFiles
 from runs.worker.activities.node_models import NodeModels
 from runs.worker.function_host.call import FunctionCall
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from jsonvalues import JsonValue
     from runs.domain.activities import StepRef
-    from runs.domain.moves import StepAttempt
     from runs.domain.node_walks import NodeWalk
     from runs.domain.pipelines import StepSpec
+    from runs.domain.transitions import StepAttempt
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.llm import LlmStepRunner
     from runs.worker.activities.run_context import RunContext

@@ -13,9 +13,9 @@ from nagaya_graphs.state import encode_state, encode_value
 from runs.domain.activities import StepRef
 from runs.domain.failures import RunClosed, StepFailed, StepImpossible
 from runs.domain.graphs import node_spec
-from runs.domain.moves import Moves
 from runs.domain.node_walks import NodeWalk, NodeWalked
 from runs.domain.outputs import parse_json
+from runs.domain.transitions import Transitions
 from runs.worker.activities.retries import retry_transient
 from runs.worker.activities.run_stops import RunStopping
 from runs.worker.activities.walk_state import StepGivenUp, StepRetry, pause
@@ -26,8 +26,8 @@ from servicekit.call import on_behalf_of
 if TYPE_CHECKING:
     from jsonvalues import JsonValue
     from runs.domain.activities import RunRef
-    from runs.domain.moves import StepAttempt
     from runs.domain.runs import OutputFile, RunStatus
+    from runs.domain.transitions import StepAttempt
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.admission import WorkerSlots
     from runs.worker.activities.journal import Journal
@@ -101,8 +101,10 @@ class NodeWalker:
         ):
             attempt = resumable.pop(ref, None)
             if attempt is None:
-                moves = Moves(begun=(ref,))
-                advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
+                transitions = Transitions(begun=(ref,))
+                advanced = await retry_transient(
+                    lambda: self._journal.advance(walk.run, transitions)
+                )
                 attempt = advanced.begun[0]
                 if attempt is None and advanced.stop is not None:
                     raise RunStopping
@@ -132,8 +134,8 @@ class NodeWalker:
             raise StepRetry(failure, pause(spec, failure, attempt.failed_before + 1)) from None
         if outcome is None:
             return returned
-        moves = Moves(ended=((ref, attempt, outcome),))
-        advanced = await retry_transient(lambda: self._journal.advance(walk.run, moves))
+        transitions = Transitions(ended=((ref, attempt, outcome),))
+        advanced = await retry_transient(lambda: self._journal.advance(walk.run, transitions))
         return returned if advanced.ended[0] else await self._find(ref, advanced.run_status)
 
     async def _answers(self, walk: NodeWalk) -> list[JsonValue]:

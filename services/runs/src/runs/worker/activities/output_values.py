@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from jsonvalues import JsonValue
     from runs.domain.activities import StepRef
-    from runs.domain.moves import StepOutcome
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import OutputFile
+    from runs.domain.transitions import StepOutcome
     from runs.worker.activities.buffered_files import BufferedFiles, OutputFiles
 
 _INLINE_BYTES = 256 << 10  # read here; more in a thread

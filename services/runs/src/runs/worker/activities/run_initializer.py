@@ -13,11 +13,11 @@ from jsonvalues import canonical
 from nagaya_functions import FilePointer
 from runs.domain.failures import RunClosed, StepFailed
 from runs.domain.inputs import Inline, Pointer
-from runs.domain.moves import Moves
 from runs.domain.outputs import OUTPUT, FileDraft
 from runs.domain.pipelines import INPUT
 from runs.domain.plan import MAX_ATTEMPTS
 from runs.domain.runs import RunStatus
+from runs.domain.transitions import Transitions
 from runs.domain.waiting import telling
 from runs.worker.activities.error_interceptor import to_application_error
 from runs.worker.activities.retries import retry_transient
@@ -88,7 +88,7 @@ class RunInitializer:
         return replace(context, run=replace(context.run, status=status, input_file=file))
 
     async def _make_running(self, run: RunRef, file: OutputFile) -> RunStatus:
-        status = (await self._journal.advance(run, Moves(input=file))).run_status
+        status = (await self._journal.advance(run, Transitions(input=file))).run_status
         if status is None or not status.active:
             raise RunClosed
         return status

@@ -11,8 +11,8 @@ from temporalio import activity
 from dataplane import pending_work
 from runs.domain.activities import RunEnd, RunRef
 from runs.domain.failures import RunClosed
-from runs.domain.moves import Moves
 from runs.domain.runs import Failure, RunStatus
+from runs.domain.transitions import Transitions
 from runs.metrics import run_ended
 from runs.store import run_steering, run_transitions, steps
 from runs.store.pending_work import PENDING_WORK
@@ -70,7 +70,7 @@ class RunActivities:
         run = RunRef(end.tenant_id, end.run_id, end.epoch)
         status = RunStatus(end.status)
         if status is RunStatus.COMPLETED:
-            await self._journal.advance(run, Moves(completes_run=True))
+            await self._journal.advance(run, Transitions(completes_run=True))
         elif status is not RunStatus.CANCELLED or not await self._pause(run):
             await self._finish(
                 run, status, Failure(end.reason, end.message, end.step, visit=end.visit)

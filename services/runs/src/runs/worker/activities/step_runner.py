@@ -6,16 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from runs.domain.failures import StepImpossible
-from runs.domain.moves import StepOutcome
 from runs.domain.pipelines import FunctionStep, LlmStep
+from runs.domain.transitions import StepOutcome
 from runs.worker.activities.retries import retry_transient
 from runs.worker.metrics import step_failed, step_measured
 
 if TYPE_CHECKING:
     from runs.domain.activities import StepRef
     from runs.domain.failures import StepFailed
-    from runs.domain.moves import StepAttempt
     from runs.domain.pipelines import StepSpec
+    from runs.domain.transitions import StepAttempt
     from runs.worker.activities.buffered_files import OutputFiles
     from runs.worker.activities.error_files import ErrorFiles
     from runs.worker.activities.function import FunctionStepRunner

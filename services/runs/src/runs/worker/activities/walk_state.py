@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from runs.domain.activities import StepRef, Walk
     from runs.domain.failures import StepFailed
-    from runs.domain.moves import StepAttempt, StepOutcome
     from runs.domain.pipelines import StepSpec
     from runs.domain.runs import Failure, OutputFile
+    from runs.domain.transitions import StepAttempt, StepOutcome
     from runs.worker.activities.buffered_files import BufferedFiles
     from runs.worker.activities.run_context import RunContext
     from runs.worker.activities.run_stops import StopSignal

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from runs.domain.activities import Walk, Walked
 from runs.domain.failures import RunClosed
-from runs.domain.moves import StepAttempt
 from runs.domain.runs import RunStop
+from runs.domain.transitions import StepAttempt
 from runs.domain.waiting import WaitingNotes
 
 if TYPE_CHECKING:

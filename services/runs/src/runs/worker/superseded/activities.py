@@ -9,9 +9,9 @@ from temporalio import activity
 
 from runs.domain.activities import MappedList, StepRef, StepResult
 from runs.domain.failures import RUN_CLOSED, RunClosed, StepFailed, StepImpossible
-from runs.domain.moves import StepOutcome
 from runs.domain.pipelines import LlmStep
 from runs.domain.steps import StepStatus
+from runs.domain.transitions import StepOutcome
 from runs.store import steps
 from runs.worker.activities.cancellation import run_until_cancelled
 from runs.worker.activities.error_interceptor import to_application_error
@@ -21,9 +21,9 @@ from servicekit.call import on_behalf_of
 
 if TYPE_CHECKING:
     from dataplane.tenants import TenantPools
-    from runs.domain.moves import StepAttempt
     from runs.domain.pipelines import StepSpec
     from runs.domain.steps import RunStep
+    from runs.domain.transitions import StepAttempt
     from runs.peers.artifacts import Artifacts
     from runs.worker.activities.journal import Journal
     from runs.worker.activities.mapped_lists import FoundList

@@ -20,8 +20,8 @@ from runs.domain.failures import TENANT_NOT_TAKEN
 from runs.domain.plan import Plan, PlanStep, workflow_id
 from runs.temporal.client import data_converter
 from runs.worker.activities.admission import WorkerSlots
-from runs.worker.taken_tenants import TenantInterceptor
 from runs.worker.temporal_worker import make_worker
+from runs.worker.tenant_filter import TenantFilter
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -82,7 +82,7 @@ async def test_a_workflow_of_another_tenant_waits_for_a_worker_that_may_do_it(
 
 async def test_an_activity_of_another_tenant_goes_back_to_be_retried() -> None:
     inner = AsyncMock(spec=ActivityInboundInterceptor)
-    inbound = TenantInterceptor(BOLT).intercept_activity(inner)
+    inbound = TenantFilter(BOLT).intercept_activity(inner)
     environment = ActivityEnvironment()
     for tenant_id, taken in (("bolt", True), ("acme", False)):
         environment.info = replace(environment.info, workflow_id=workflow_id(tenant_id, "a"))

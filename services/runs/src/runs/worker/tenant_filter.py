@@ -42,7 +42,7 @@ class TenantNotTaken(Exception):
     """The worker does not do runs of this tenant. It fails the task, and not the run."""
 
 
-class TenantInterceptor(Interceptor):
+class TenantFilter(Interceptor):
     """Hands back whatever is for other tenants; a worker for no tenants in particular does all."""
 
     def __init__(self, tenants: frozenset[str]) -> None:

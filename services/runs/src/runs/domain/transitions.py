@@ -1,4 +1,4 @@
-"""Moves of a run and its steps: what begins and what ends at one moment, and what came of it."""
+"""Transitions of a run and its steps: what begins and ends at one moment, and what came of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StepOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class Transitions:
     """What happens to one run at one moment; its events have the order of these fields.
 
     No step, item and visit occurs twice in it.
@@ -61,7 +61,7 @@ class Moves:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """Which moves took effect, each in the place of its move."""
+    """Which transitions took effect, each in the place of its transition."""
 
     run_status: RunStatus | None
     """The run's status afterwards; None if there is no such run of this epoch."""
@@ -74,6 +74,6 @@ class Advanced:
     stop: RunStop | None = None
     """What the run is told to stop for: nothing begins then."""
     completed: tuple[str, timedelta] | None = field(default=None, compare=False)
-    """The run's pipeline and how long it took, where these moves have completed it."""
+    """The run's pipeline and how long it took, where these transitions have completed it."""
     others_wait: bool = field(default=False, compare=False)
-    """Whether these moves have completed the run, and others of the tenant wait for their turn."""
+    """Whether these have completed the run, and others of the tenant wait for their turn."""

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from artifacts.domain.files import Artifact, WriteTarget
 from artifacts.domain.writers import needs_held_run, run_not_held_error
 from artifacts.errors import ArtifactConflict, NameInvalid, RunNotFound, StoreUnavailable
-from artifacts.store import artifacts, runs, writes
+from artifacts.store import artifacts, runs, write_leases
 from servicekit.call import current_principal
 from servicekit.errors import DomainError
 from servicekit.retries import Backoff
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 
     from artifacts.domain.keys import BucketLayout
-    from artifacts.store.writes import EarlierPuts
+    from artifacts.store.write_leases import EarlierPuts
     from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.pools import Connection
     from dataplane.tenants import TenantPools
@@ -84,7 +84,7 @@ class WriteLeases:
             for _, of_run in groupby(sorted(writable, key=_run_id), key=_run_id):
                 group = list(of_run)
                 try:
-                    taken |= await writes.take(connection, writer, group)
+                    taken |= await write_leases.take(connection, writer, group)
                 except RunNotFound as error:
                     outcome.refused.update({target.key.path: error for target in group})
             # Only now: this query sees earlier commits, and later ones need our leases.
@@ -104,8 +104,8 @@ class WriteLeases:
             if unneeded := taken.keys() - outcome.leases.keys():
                 with_file = [path for path in unneeded if path in around]
                 idle = [path for path in unneeded if not taken[path].same_bytes]
-                await writes.delete(connection, writer, with_file)
-                await writes.release(connection, writer, idle)
+                await write_leases.delete(connection, writer, with_file)
+                await write_leases.release(connection, writer, idle)
         return outcome
 
     async def acquire_when_free(self, tenant_id: str, target: WriteTarget) -> WriteLease | Artifact:
@@ -128,7 +128,7 @@ class WriteLeases:
         """Renew a lease, so that it is held from now on. Raises StoreUnavailable if it is lost."""
         key, started = lease.target.key, time.monotonic()
         async with self._tenants.connection(key.tenant_id) as connection:
-            if not await writes.renew(connection, lease.writer, key.path):
+            if not await write_leases.renew(connection, lease.writer, key.path):
                 raise StoreUnavailable("another writer has taken over the path")
         lease.confirmed_at = started
         lease.check_confirmed()
@@ -153,7 +153,7 @@ class WriteLeases:
             return
         try:
             async with self._tenants.connection(tenant_id) as connection:
-                await writes.release(connection, leases[0].writer, paths)
+                await write_leases.release(connection, leases[0].writer, paths)
         except DomainError:
             return
 
@@ -163,7 +163,7 @@ class WriteLeases:
             await asyncio.sleep(_RENEWAL_SECONDS)
             try:
                 async with self._tenants.connection(key.tenant_id) as connection:
-                    await writes.renew(connection, lease.writer, key.path)
+                    await write_leases.renew(connection, lease.writer, key.path)
             except DomainError:
                 continue
 

@@ -21,7 +21,7 @@ _SECONDS = 15.0
 _log = logging.getLogger(__name__)
 
 
-class OverviewReader:
+class InstallationMetrics:
     """Reads every fifteen seconds; while the management database is away, nothing is told."""
 
     def __init__(self, management: ManagementPool, interval_seconds: float = _SECONDS) -> None:
