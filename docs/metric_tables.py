@@ -9,14 +9,14 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import CollectorRegistry
 
 import artifacts.metrics
-import interceptor.metrics
 import llm_gateway.metrics
+import monitoring.calls
 import monitoring.metrics
 import runs.api.metrics
 import runs.metrics
 import runs.worker.metrics
 import tenant.metrics
-from interceptor.metrics import CallCollector
+from monitoring.calls import CallCollector
 from monitoring.garbage import GarbagePauses
 from monitoring.readings import ReadGauge
 
@@ -42,7 +42,7 @@ Dashboards, alerts and a sample of Prometheus' configuration are in
 """
 _MODULES: Mapping[str, object] = {
     "Every process": monitoring.metrics,
-    "Every service, for each method of its API": interceptor.metrics,
+    "Every service, for each method of its API": monitoring.calls,
     "runs: API and workers": runs.metrics,
     "runs: API": runs.api.metrics,
     "runs: workers": runs.worker.metrics,

@@ -230,7 +230,7 @@ async def test_nothing_more_is_sent_for_a_key_whose_reply_finds_its_place_taken(
     call = await client.get_call()
 
     assert {each.reason for each in refusals} == {"REPLY_INVALID"}
-    assert "another file lies where the reply belongs" in str(refusals[1])
+    assert "another file lies where it belongs" in str(refusals[1])
     assert call.state == FAILED
     assert [a.state for a in call.attempts] == [FAILED]
     assert len(client.provider_calls()) == 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 from tests.support.balancers import HaproxyBalancer, NginxBalancer
 from tests.support.waiting import wait_until
 from tests.unit.interceptor.probe import Answer, Request, Stub, binding, sending
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 BALANCERS = {"nginx": NginxBalancer, "haproxy": HaproxyBalancer}
 ASKED = Request(tenant_id="acme", text="well")
 MEBIBYTE = 1 << 20
+SERVING = health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()
 
 
 class ThingWrong(InvalidInput):
@@ -46,6 +48,8 @@ class Front:
     servers: tuple[RunningServer, RunningServer]
     asked: list[int]
     """Which of the servers was asked, call for call."""
+    answering: asyncio.Event
+    """Until it is set, calls that ask for "held" have no response."""
 
     @asynccontextmanager
     async def stub(self, token: str | None = None) -> AsyncGenerator[Stub]:
@@ -63,10 +67,10 @@ def keys(tmp_path: Path) -> Keys:
 async def front(
     request: pytest.FixtureRequest, keys: Keys, tmp_path: Path
 ) -> AsyncGenerator[Front]:
-    asked = list[int]()
+    asked, answering = list[int](), asyncio.Event()
     async with AsyncExitStack() as stack:
         first, second = [
-            await stack.enter_async_context(serve(keys, _behaviours(number, asked)))
+            await stack.enter_async_context(serve(keys, _behaviours(number, asked, answering)))
             for number in (1, 2)
         ]
         servers = [Address.parse(server.address) for server in (first, second)]
@@ -76,16 +80,18 @@ async def front(
         )
         await stack.enter_async_context(running(balancer, tmp_path / "balancer.log"))
         at = listen["runs"]
-        yield Front(f"{at.host}:{at.port}", (first, second), asked)
+        yield Front(f"{at.host}:{at.port}", (first, second), asked, answering)
 
 
-def _behaviours(number: int, asked: list[int]) -> Binding:
+def _behaviours(number: int, asked: list[int], answering: asyncio.Event) -> Binding:
     async def ask(request: Request, _: object) -> Answer:
         asked.append(number)
         if request.text == "wrong":
             violations = tuple(Violation(f"text[{n}]", "is dull") for n in range(200))
             raise ThingWrong("the thing is wrong", violations=violations)
-        return Answer(text="x" * (MEBIBYTE if request.text == "much" else 1))
+        if request.text == "held":
+            await answering.wait()
+        return Answer(text="x" * (1 if request.text == "well" else MEBIBYTE))
 
     async def watch(request: Request, _: object) -> AsyncIterator[Answer]:
         yield Answer(text="began")
@@ -191,6 +197,34 @@ async def test_a_server_that_says_that_it_stops_gets_no_more_calls(front: Front)
             return set(front.asked) == {1, 2}
 
         await wait_until(both_are_asked)
+
+
+async def test_large_responses_that_a_stopping_server_owes_arrive_whole(front: Front) -> None:
+    """gRPC closes a connection with the end of its last call, once it has sent GOAWAY."""
+    server = front.servers[0]
+    async with front.stub() as stub, grpc.aio.insecure_channel(server.address) as channel:
+        held = Request(tenant_id="acme", text="held")
+        calls = [asyncio.create_task(stub.ask(held)) for _ in range(16)]
+        await wait_until(lambda: _held(front))
+        draining = asyncio.create_task(server.server.drain())
+        await wait_until(lambda: _stops(channel))
+        front.answering.set()
+        answers = await asyncio.gather(*calls)
+        await draining
+
+    assert {len(answer.text) for answer in answers} == {MEBIBYTE}
+
+
+async def _held(front: Front) -> bool:
+    return len(front.asked) == 16 and 1 in front.asked
+
+
+async def _stops(channel: grpc.aio.Channel) -> bool:
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        return await check(b"") != SERVING
+    except grpc.aio.AioRpcError:
+        return True
 
 
 @pytest.mark.parametrize("name", BALANCERS)

@@ -83,6 +83,33 @@ async def test_draining_says_so_serves_on_and_lets_calls_end(keys: Keys) -> None
     assert drained.is_set()
 
 
+async def test_who_calls_a_server_that_is_not_serving_is_sent_elsewhere(keys: Keys) -> None:
+    """However long what is beside calls takes to end: no second call reaches it."""
+    ending, release = asyncio.Event(), asyncio.Event()
+
+    async def on_drain() -> None:
+        ending.set()
+        await release.wait()
+
+    server = Server(keys.config(), [binding(Ask=echo)], verifier_of(keys), on_drain=on_drain)
+    port = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        token = [("authorization", f"Bearer {keys.token()}")]
+        draining = asyncio.create_task(server.drain())
+        await ending.wait()
+        while True:
+            try:
+                await Stub(channel).ask(ASKED, metadata=token)
+            except grpc.aio.AioRpcError as error:
+                refused = error.code()
+                break
+        assert not draining.done()
+        release.set()
+        await draining
+
+    assert refused in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
 async def test_reflection_is_offered_under_both_names(keys: Keys) -> None:
     bound = binding(Ask=echo)
     async with (

@@ -7,6 +7,8 @@ class ConcurrencyLimit:
     """Counts what each key has in progress, and refuses more than `most`; nobody waits."""
 
     def __init__(self, most: int) -> None:
+        self.begun = 0
+        """How many have been counted, whether they are in progress or not."""
         self._most = most
         self._in_use: dict[str, int] = {}
 
@@ -16,6 +18,7 @@ class ConcurrencyLimit:
         if in_use >= self._most:
             return False
         self._in_use[key] = in_use + 1
+        self.begun += 1
         return True
 
     def release(self, key: str) -> None:
@@ -25,6 +28,10 @@ class ConcurrencyLimit:
             self._in_use[key] = left
         else:
             del self._in_use[key]
+
+    def __bool__(self) -> bool:
+        """Return whether any key has something in progress."""
+        return bool(self._in_use)
 
     def in_use(self, key: str) -> int:
         """Return how many a key has in progress."""

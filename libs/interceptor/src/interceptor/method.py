@@ -22,9 +22,9 @@ from interceptor.admission import (
 )
 from interceptor.draining import drain_request
 from interceptor.failures import code_name, error_for_caller
-from interceptor.metrics import CALLS
 from interceptor.server_call import CallTimeouts, ServerCall
 from interceptor.spans import end_span, start_span
+from monitoring.calls import CALLS
 from servicekit import status
 from servicekit.call import set_current_call
 from servicekit.errors import RequestInvalid, RequestTooLarge, TooManyCalls

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import random
 import signal
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -15,13 +16,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from interceptor.call_log import CallLog
 from interceptor.callers import Callers
-from interceptor.concurrency_limit import ConcurrencyLimit
-from interceptor.fair_semaphore import FairSemaphore
+from interceptor.limits import interceptor_of
 from interceptor.listening import add_port
-from interceptor.method import Context, Handler, InterceptedMethod, Interceptor
-from interceptor.server_call import CallTimeouts
+from interceptor.method import Context, Handler, InterceptedMethod
 from monitoring.probes import Probes
-from servicekit import telemetry
 from servicekit.errors import StartRefused
 from servicekit.policy import methods_of
 
@@ -34,18 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Binding", "Context", "Server", "bind"]
 
 MEBIBYTE = 1 << 20
-_ARRIVING = 512  # of one caller at once, before their first message
-_RECEIVING = 1 << 20  # of all callers: slow ones must not take the permits of others
-_RECEIVING_PER_KEY = 8
-_RECEIVING_SECONDS = 1.0
-_DRAINING = 256
-_RUNNING = 32
-_RUNNING_PER_KEY = 1  # beside others: each call that computes makes their every step wait longer
-_RUNNING_SECONDS = 0.01
-_PARSING_LARGE_SECONDS = 1.0
-_FIRST_MESSAGE_SECONDS = 10.0
 _STOP_SECONDS = 30.0
-_BLOCKED_WRITE_SECONDS = 60.0
+_ON_DRAIN_SECONDS = 3600.0
+_LOOK_SECONDS = 0.05
+_RESPONSE_SECONDS = 1.0
 _METADATA_BYTES = 16 << 10
 _log = logging.getLogger(__name__)
 
@@ -95,9 +85,10 @@ def bind(
 class Server:
     """The gRPC server of a process, with every binding behind the interceptor.
 
-    Create it inside the running event loop. `on_drain` is awaited after the drain and before the
-    stop: end background work there. `probes` tell by HTTP what health does. `calls_per_tenant` and
-    `streams_per_tenant` bound what one tenant has in progress. Raises PolicyMissing.
+    Create it inside the running event loop. `on_drain` begins after the drain and is awaited before
+    the stop: end background work there. `probes` tell by HTTP what health does.
+    `calls_per_tenant` and `streams_per_tenant` bound what one tenant has in progress. Raises
+    PolicyMissing.
     """
 
     def __init__(
@@ -115,13 +106,13 @@ class Server:
         self._probes = probes or Probes()
         self._log = CallLog()
         callers = Callers(verifier, "" if config.tls is None else config.tls.trust_domain)
-        interceptor = _interceptor(callers, self._log, calls_per_tenant, streams_per_tenant)
+        self._interceptor = interceptor_of(callers, self._log, calls_per_tenant, streams_per_tenant)
         self._services = [binding.service for binding in bindings]
         largest = max((binding.max_request_bytes for binding in bindings), default=MEBIBYTE)
         # No limit for all callers together: it would count calls of nobody, and shut others out.
         self._server = grpc.aio.server(options=_options(largest, config.connection_age_seconds))
         for binding in bindings:
-            self._add(binding, interceptor)
+            self._add(binding)
         self._health = health.aio.HealthServicer()
         recorder: Any = _Recorder()  # of a server it has what the generated function calls
         health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
@@ -180,7 +171,9 @@ class Server:
     async def drain(self, hurried: asyncio.Event | None = None) -> None:
         """Report NOT_SERVING, serve on for `drain_seconds`, then stop with 30 s of grace.
 
-        `hurried` ends the wait at once, and the calls in progress with it.
+        `on_drain` begins before the stop, and the grace once it has ended. The stop begins when
+        nothing is under way, or when a call comes although the server is NOT_SERVING. `hurried`
+        ends the waiting at once, and the calls in progress with it.
         """
         seconds = self._config.drain_seconds
         _log.info("draining", extra={"event": "server.draining", "seconds": seconds})
@@ -188,10 +181,37 @@ class Server:
         self._probes.readiness.wait_for("end", "nothing any more: it stops")
         hurry = asyncio.ensure_future((hurried or asyncio.Event()).wait())
         await asyncio.wait((hurry,), timeout=seconds)
+        background = asyncio.create_task(self._end_background())
+        await self._serve_rest(background, hurry)
+        refusing = asyncio.create_task(self._server.stop(_ON_DRAIN_SECONDS))
+        left = await background - time.monotonic()
+        await self.stop(0.0 if hurry.done() else max(left, 0.0))
+        await refusing
+        hurry.cancel()
+
+    async def _end_background(self) -> float:
+        """Await `on_drain`; return when the grace that follows it ends."""
         if self._on_drain is not None:
             await self._on_drain()
-        await self.stop(0.0 if hurry.done() else _STOP_SECONDS)
-        hurry.cancel()
+        return time.monotonic() + _STOP_SECONDS
+
+    async def _serve_rest(
+        self, ending: asyncio.Task[float], hurry: asyncio.Task[Literal[True]]
+    ) -> None:
+        """Serve until nothing is under way, or a call comes from one who asks for no health.
+
+        Not GOAWAY at once: behind it gRPC closes a connection with the end of its last call, and
+        what a proxy has not read by then of a large response is lost.
+        """
+        shared, quiet = self._interceptor, 0.0
+        begun = shared.arriving.begun
+        while not hurry.done() and shared.arriving.begun == begun:
+            now = time.monotonic()
+            if shared.arriving or shared.unary or shared.streams:
+                quiet = now + _RESPONSE_SECONDS
+            if ending.done() and now >= min(quiet, ending.result()):
+                return
+            await asyncio.wait((hurry,), timeout=_LOOK_SECONDS)
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls, and cancel those in progress after `grace` seconds."""
@@ -207,10 +227,10 @@ class Server:
         self._probes.readiness.started()
         await self.set_serving(True)
 
-    def _add(self, binding: Binding, interceptor: Interceptor) -> None:
+    def _add(self, binding: Binding) -> None:
         methods, most = methods_of(binding.service), binding.max_request_bytes
         handlers = {
-            name: InterceptedMethod(interceptor, methods[name], handler, most).handler()
+            name: InterceptedMethod(self._interceptor, methods[name], handler, most).handler()
             for name, handler in binding.handlers.items()
         }
         self._server.add_generic_rpc_handlers(
@@ -236,29 +256,6 @@ class Server:
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, recorder)  # pyright: ignore[reportUnknownMemberType]
         for name in (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection"):
             self._serve_unchecked(name, recorder.handlers)
-
-
-def _interceptor(
-    callers: Callers, log: CallLog, calls_per_tenant: int, streams_per_tenant: int
-) -> Interceptor:
-    return Interceptor(
-        callers=callers,
-        arriving=ConcurrencyLimit(_ARRIVING),
-        unary=ConcurrencyLimit(calls_per_tenant),
-        streams=ConcurrencyLimit(streams_per_tenant),
-        draining=ConcurrencyLimit(_DRAINING),
-        receiving=FairSemaphore(_RECEIVING, _RECEIVING_PER_KEY, _RECEIVING_SECONDS),
-        running=FairSemaphore(_RUNNING, _RUNNING_PER_KEY, _RUNNING_SECONDS, all_when_alone=True),
-        parsing_large=FairSemaphore(1, 1, _PARSING_LARGE_SECONDS),
-        first_message=CallTimeouts(
-            _FIRST_MESSAGE_SECONDS, f"no message came for {_FIRST_MESSAGE_SECONDS:g} s"
-        ),
-        blocked_write=CallTimeouts(
-            _BLOCKED_WRITE_SECONDS, f"its answers were not read for {_BLOCKED_WRITE_SECONDS:g} s"
-        ),
-        log=log,
-        tracer=telemetry.tracer(),
-    )
 
 
 def _options(largest: int, age_seconds: float) -> list[tuple[str, int]]:

@@ -132,8 +132,7 @@ class CallKeyReused(AlreadyExists):
     hint = "Use the next call number for another request."
 
     def __init__(self, request_digest: str) -> None:
-        message = "the key was used for another request, and nothing was sent"
-        super().__init__(message, request_digest=request_digest)
+        super().__init__("the key was used for another request", request_digest=request_digest)
 
 
 class CallNotSettled(Conflict):
@@ -249,7 +248,7 @@ class ProviderExhausted(ProviderLimited):
 
 
 class CallInFlight(Unavailable):
-    """Another process is working on the call, or this one stops."""
+    """Another process is working on the call, or this one is and stops."""
 
     reason = "ERROR_REASON_CALL_IN_FLIGHT"
     hint = "Call again with the same key; the reply is not asked for twice."
@@ -257,6 +256,12 @@ class CallInFlight(Unavailable):
 
     def __init__(self, message: str = "another process is still making this call") -> None:
         super().__init__(message, retry_after_ms="1000")
+
+
+class ProcessStopping(CallInFlight):
+    """This process stops, and has not begun the call."""
+
+    retry_at_once = True
 
 
 class ProviderUnavailable(Unavailable):
@@ -286,12 +291,10 @@ class ReplyDisplaced(ReplyInvalid):
     hint = "Use the next call number; nothing more is sent for this one."
 
     def __init__(self, attempt: int) -> None:
-        message = "another file lies where the reply belongs"
-        super().__init__(message, attempt=str(attempt), final="true")
+        super().__init__("another file lies where it belongs", attempt=str(attempt), final="true")
 
 
 class ReplyRepeated(ReplyInvalid):
     """The same unusable reply came twice."""
 
-    hint = "The same reply came twice: change what is asked, or take another model;"
-    hint += _NOT_AGAIN_TO_MODEL
+    hint = "It came twice: change what is asked, or take another model;" + _NOT_AGAIN_TO_MODEL

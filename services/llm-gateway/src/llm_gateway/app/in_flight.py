@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from llm_gateway.app.lease_renewals import LeaseRenewals
 from llm_gateway.domain.attempts import AttemptUsage
 from llm_gateway.domain.calls import CallLease, Delta
-from llm_gateway.errors import CallInFlight
+from llm_gateway.errors import CallInFlight, ProcessStopping
 from llm_gateway.metrics import IN_FLIGHT
 from servicekit.errors import TooManyCalls
 
@@ -37,7 +37,6 @@ ANSWER_SECONDS = 0.5
 """How long before its deadline a caller is told that another process is working on the call."""
 _MESSAGE_CHARACTERS = 16_000  # 64 KiB at most
 _RETRY_AFTER_MS = "200"
-_DRAIN_MESSAGE = "this process stops, and takes no more calls"
 _log = logging.getLogger(__name__)
 
 
@@ -235,10 +234,10 @@ class InFlightCalls:
         deadline: float,
         execute: Callable[[InFlightCall], Coroutine[None, None, LlmCall]],
     ) -> InFlightCall:
-        """Start the call of a key that has none in flight. Raises TooManyCalls, CallInFlight."""
+        """Start the call of a key that has none in flight. Raises TooManyCalls, ProcessStopping."""
         tenant_id = request.tenant_id
         if self._draining:
-            raise CallInFlight(_DRAIN_MESSAGE)
+            raise ProcessStopping("this process stops, and takes no more calls")
         if not self._limit.acquire(tenant_id):
             message = f"{self._limit.in_use(tenant_id)} calls of this tenant ask models already"
             raise TooManyCalls(message, retry_after_ms=_RETRY_AFTER_MS)
