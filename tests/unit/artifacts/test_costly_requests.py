@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from artifacts import wire
-from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.app.body_verifier import ON_LOOP_BYTES
 from artifacts.domain.facts import count_facts
 from artifacts.domain.files import BatchItem
 from artifacts.domain.keys import BucketLayout
@@ -54,7 +54,7 @@ def putting(count: int, body: bytes, metadata: int = 0, file_type: str = "") -> 
     def take(message: pb.BatchPutArtifactsRequest) -> None:
         found = [wire.item(LAYOUT, "acme", each) for each in message.items]
         items = [each for each in found if isinstance(each, BatchItem)]
-        if sum(len(item.body) for item in items) <= INLINE_BYTES:
+        if sum(len(item.body) for item in items) <= ON_LOOP_BYTES:
             for item in items:
                 count_facts(item.body, item.draft.file_type)
 
@@ -83,7 +83,7 @@ def announcing(metadata: int) -> Case:
 
 def bytes_of(piece: bytes) -> bytes:
     """Return a JSON list that is as large as what is examined on the loop."""
-    return b"[" + b",".join([piece] * (INLINE_BYTES // (len(piece) + 1) - 1)) + b"]"
+    return b"[" + b",".join([piece] * (ON_LOOP_BYTES // (len(piece) + 1) - 1)) + b"]"
 
 
 COSTLY: dict[str, Case] = {
@@ -92,8 +92,8 @@ COSTLY: dict[str, Case] = {
     "metadata that may be": putting(150, b"[]", 250),
     "lists": putting(1, bytes_of(b"[]")),
     "fractions": putting(1, bytes_of(b"0.1")),
-    "headings": putting(1, b"# a\n" * (INLINE_BYTES // 4), file_type="text/markdown"),
-    "code blocks": putting(1, b"```\n~~~\n" * (INLINE_BYTES // 8), file_type="text/markdown"),
+    "headings": putting(1, b"# a\n" * (ON_LOOP_BYTES // 4), file_type="text/markdown"),
+    "code blocks": putting(1, b"```\n~~~\n" * (ON_LOOP_BYTES // 8), file_type="text/markdown"),
     "many large files": putting(47, bytes_of(b"[]")),
     "pointers": getting(PATH, "/0" * 256),
     "escapes in pointers": getting(PATH, "/" + "~0" * 255),
@@ -123,7 +123,7 @@ def test_no_request_takes_the_loop_for_long(name: str) -> None:
 @pytest.mark.parametrize("piece", [b"[]", b"{}", b"0.1", b'"\\u00e9"', b"1e400"])
 @pytest.mark.parametrize("count", [1, 16, 256])
 def test_no_values_of_a_small_file_take_the_loop_for_long(piece: bytes, count: int) -> None:
-    size = INLINE_BYTES // count  # what is read on the loop
+    size = ON_LOOP_BYTES // count  # what is read on the loop
     body = b"[" + b"[" + b",".join([piece] * (size // (len(piece) + 1) - 2)) + b"]]"
 
     def measure() -> float:

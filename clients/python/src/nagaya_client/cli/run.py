@@ -16,7 +16,7 @@ from nagaya_client.cli.run_export import export
 from nagaya_client.cli.run_fork import fork
 from nagaya_client.cli.run_lists import list_runs, steps, timeline
 from nagaya_client.cli.run_options import (
-    INLINE_BYTES,
+    INLINE_LIMIT,
     JsonFile,
     StepModel,
     parse_into,
@@ -156,7 +156,7 @@ async def _create(
     held: bool,
     repeatable: bool,
 ) -> run_pb2.Run:
-    if given is not None and len(given) <= INLINE_BYTES and not held:
+    if given is not None and len(given) <= INLINE_LIMIT and not held:
         if exact_in_protobuf(parse(given)):
             parse_into(given, request.inline)
         else:

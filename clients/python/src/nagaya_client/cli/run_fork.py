@@ -12,7 +12,7 @@ from nagaya.runs.v1 import run_service_pb2 as pb
 from nagaya_client.cli import completion, hints
 from nagaya_client.cli.command import Command
 from nagaya_client.cli.run_options import (
-    INLINE_BYTES,
+    INLINE_LIMIT,
     JsonFile,
     StepModel,
     parse_into,
@@ -102,7 +102,7 @@ async def fork(
 
 async def _create(client: Client, request: pb.ForkRunRequest, given: bytes | None) -> run_pb2.Run:
     """Create the fork; an input that is too large for the request is uploaded."""
-    if given is not None and len(given) > INLINE_BYTES:
+    if given is not None and len(given) > INLINE_LIMIT:
         request.hold = True
     elif given is not None and exact_in_protobuf(parse(given)):
         parse_into(given, request.inline)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from nagaya_client.cli.session import Session
     from nagaya_client.client import Client
 
-INLINE_BYTES = 65_536
+INLINE_LIMIT = 65_536
+"""The most bytes of an inline input that the service takes; runs/domain/inputs.py has the same."""
 
 
 class JsonFile(click.ParamType[bytes]):

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.app.body_verifier import ON_LOOP_BYTES
 from artifacts.app.reader import check_found
 from artifacts.domain.buffered_file import BufferedFile
 from artifacts.domain.files import BatchItem
@@ -58,7 +58,7 @@ class Batches:
         if size > BATCH_BYTES:
             raise BatchTooLarge(BATCH_BYTES)
         prepare = partial(_prepare_all, items, current_principal().workload)
-        if size <= INLINE_BYTES:
+        if size <= ON_LOOP_BYTES:
             prepared = prepare()
         else:
             prepared = await asyncio.get_running_loop().run_in_executor(self._threads, prepare)

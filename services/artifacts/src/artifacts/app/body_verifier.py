@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from artifacts.domain.facts import Facts
     from artifacts.domain.files import ContentDigests
 
-INLINE_BYTES = 64 << 10
+ON_LOOP_BYTES = 64 << 10
 """Up to this size bodies are hashed and counted on the event loop, beyond in a thread."""
 
 
@@ -78,7 +78,7 @@ class BodyVerifier:
     def _count(self, chunk: bytes) -> asyncio.Future[None]:
         """Begin to hash and count a chunk, in a thread unless it is small."""
         loop = asyncio.get_running_loop()
-        if len(chunk) > INLINE_BYTES:
+        if len(chunk) > ON_LOOP_BYTES:
             return loop.run_in_executor(self._threads, self._add, chunk)
         self._add(chunk)
         done = loop.create_future()

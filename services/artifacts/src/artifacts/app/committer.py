@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifacts.app.body_verifier import INLINE_BYTES, BodyVerifier
+from artifacts.app.body_verifier import ON_LOOP_BYTES, BodyVerifier
 from artifacts.app.small_files import SMALL_BYTES
 from artifacts.app.write_leases import LEASE_BACKOFF, WriteLease, lost_lease_errors
 from artifacts.domain.buffered_file import BufferedFile
@@ -80,7 +80,7 @@ class Committer:
         self, draft: Draft, body: bytes, source: CopySource | None = None
     ) -> BufferedFile:
         """Hash a body and count its facts; a large one in a thread."""
-        if len(body) <= INLINE_BYTES:
+        if len(body) <= ON_LOOP_BYTES:
             return BufferedFile.of(draft, body, source)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, BufferedFile.of, draft, body, source)

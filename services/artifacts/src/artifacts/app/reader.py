@@ -7,7 +7,7 @@ import hashlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.app.body_verifier import ON_LOOP_BYTES
 from artifacts.app.small_files import SMALL_BYTES
 from artifacts.domain.files import CHUNK_BYTES
 from artifacts.domain.values import extract_values
@@ -109,7 +109,7 @@ class Reader:
         """
         if found.size_bytes > JSON_FILE_BYTES:
             raise ValueTooLarge(JSON_FILE_BYTES)
-        if found.size_bytes * len(json_pointers) <= INLINE_BYTES:  # each may be the whole file
+        if found.size_bytes * len(json_pointers) <= ON_LOOP_BYTES:  # each may be the whole file
             values = extract_values(await self.body(found), json_pointers, limit)
         else:
             body, tenant_id = await self.body(found), found.key.tenant_id
@@ -163,7 +163,7 @@ class Reader:
         return None if body is None or _sha256(body).hex() != found.digest else body
 
     async def _verify(self, found: Artifact, piece: bytes, digest: bytes) -> None:
-        if len(piece) <= INLINE_BYTES:
+        if len(piece) <= ON_LOOP_BYTES:
             actual = _sha256(piece)
         else:
             loop = asyncio.get_running_loop()

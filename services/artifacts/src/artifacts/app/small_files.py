@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from artifacts.app.body_verifier import INLINE_BYTES
+from artifacts.app.body_verifier import ON_LOOP_BYTES
 from artifacts.domain.writers import needs_held_run
 from artifacts.errors import RunNotFound, StoreUnavailable
 from artifacts.metrics import BYTES_WRITTEN, FILES_COMMITTED, PUTS_POSTPONED
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dataplane.pending_work_scheduler import PendingWorkScheduler
     from dataplane.tenants import TenantPools
 
-SMALL_BYTES = INLINE_BYTES
+SMALL_BYTES = ON_LOOP_BYTES
 """Up to this size the bytes of a file go through the database."""
 
 _CONCURRENT_PUTS = 16

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llm_gateway.domain.requests import CallRequest, Part
     from llm_gateway.peers.artifacts import Artifacts
 
-_INLINE_BYTES = 256 << 10  # joined here; larger input in a thread
+_ON_LOOP_BYTES = 256 << 10  # joined here; larger input in a thread
 _JSON = ".json"
 _INVISIBLE = ("Cc", "Cf")
 _EMPTY_VALUES = ("null", "[]", "{}")
@@ -50,7 +50,7 @@ class PromptBuilder:
         contents: Mapping[FileRef, bytes] = given
         if unread:
             contents = given | await self._artifacts.read(request.tenant_id, unread, INPUT_LIMIT)
-        if sum(map(len, contents.values())) > _INLINE_BYTES:
+        if sum(map(len, contents.values())) > _ON_LOOP_BYTES:
             return await asyncio.to_thread(_prompt, request, model, contents)
         return _prompt(request, model, contents)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _BATCH_FILES = 256
 _UNARY_BYTES = 2 << 20  # fits into one message with its metadata
 _CHUNK = 512 << 10
-_INLINE_BYTES = 256 << 10  # hashed here; more in a thread
+_ON_LOOP_BYTES = 256 << 10  # hashed here; more in a thread
 _DOMAIN = "artifacts.nagaya.dev"
 _BATCH_TOO_LARGE = "ERROR_REASON_BATCH_TOO_LARGE"
 _CONFLICT = "ERROR_REASON_ARTIFACT_CONFLICT"
@@ -62,7 +62,7 @@ class Artifacts:
                 left -= len(found[file])
         if left < 0:
             raise InputTooLarge(limit_bytes=str(INPUT_LIMIT))
-        if limit - left > _INLINE_BYTES:
+        if limit - left > _ON_LOOP_BYTES:
             await asyncio.to_thread(_verify, found)
         else:
             _verify(found)

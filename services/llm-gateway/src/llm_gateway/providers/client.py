@@ -46,7 +46,7 @@ LiteLLM) and Node. A new one costs a TLS handshake: 3 ms of processor time and r
 """
 _HEADER_BYTES = 64 << 10  # of one header; some servers send long policies and cookies
 _INLINE_CHARACTERS = 1 << 15  # scrubbed here; more in a thread
-_INLINE_BYTES = 1 << 20  # encoded here; more in a thread
+_ON_LOOP_BYTES = 1 << 20  # encoded here; more in a thread
 
 
 def _always() -> bool:
@@ -93,7 +93,7 @@ class ProviderClient:
         adapted = self._rejected.adapt(self._base_url, prompt, self._adapter)
         endpoint = self._endpoint(adapted.request.path)
         headers = {**endpoint.authorization, "x-nagaya-call": attempt_name}
-        large = prompt.utf8_bytes > _INLINE_BYTES
+        large = prompt.utf8_bytes > _ON_LOOP_BYTES
         return StreamingRequest(
             self._session,
             self._adapter,

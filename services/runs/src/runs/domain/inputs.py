@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jsonvalues import JsonMapping
 
 INLINE_LIMIT = 65_536
-"""The most bytes that an inline input may take in its shortest form."""
+"""The most bytes that an inline input may take in its shortest form; clients upload more."""
 
 SETTINGS_LIMIT = 16_384
 """The most bytes of what a creator keeps with a run."""

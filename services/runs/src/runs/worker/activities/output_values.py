@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from runs.domain.transitions import StepOutcome
     from runs.worker.activities.buffered_files import BufferedFiles, OutputFiles
 
-_INLINE_BYTES = 256 << 10  # read here; more in a thread
+_ON_LOOP_BYTES = 256 << 10  # read here; more in a thread
 
 
 async def read_values(data: bytes, pointers: Mapping[str, str]) -> dict[str, str | bool]:
     """Return the values at JSON pointers, by name, in an output. Raises StepImpossible."""
     if not pointers:
         return {}
-    if len(data) <= _INLINE_BYTES:
+    if len(data) <= _ON_LOOP_BYTES:
         return _values(data, pointers)
     return await asyncio.to_thread(_values, data, pointers)
 

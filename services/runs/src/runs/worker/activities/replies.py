@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from runs.peers.artifacts import Artifacts
     from runs.peers.llm_gateway import LlmGateway
 
-_INLINE_BYTES = 256 << 10  # read here; more in a thread
+_ON_LOOP_BYTES = 256 << 10  # read here; more in a thread
 _LONG_AT_ONCE = 2  # in this process, so that they do not use up its memory
 
 
@@ -78,7 +78,7 @@ class ReplyCommitter:
     async def _put(
         self, ref: StepRef, spec: StepSpec, result: GenerationResult, body: bytes
     ) -> OutputFile:
-        if len(body) <= _INLINE_BYTES:
+        if len(body) <= _ON_LOOP_BYTES:
             data, metrics = read_reply(body, result.digest, spec.metrics)
         else:
             data, metrics = await asyncio.to_thread(read_reply, body, result.digest, spec.metrics)
