@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 CLONE = Path(__file__).resolve().parents[2]
-BUF = Path(sys.executable).with_name("buf")
+BIN = Path(sys.executable).parent
+BUF = BIN / "buf"
+SUFFIXES = {
+    "csharp": {".cs"},
+    "kotlin": {".kt"},
+    "ruby": {".rb"},
+    "php": {".php"},
+    "cpp": {".cc", ".h"},
+    "objc": {".m", ".h"},
+}
 PROTOC = (sys.executable, "-m", "grpc_tools.protoc")
 
 
@@ -24,7 +33,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a program without a home or a network of its own; return what it has written."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "BUF_CACHE_DIR": str(folder)}
+    path = f"{BIN}:/usr/bin:/bin"
+    environment = {"PATH": path, "HOME": str(folder), "BUF_CACHE_DIR": str(folder)}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -58,6 +68,33 @@ def test_protoc_generates_from_a_copy(bare: Path, tmp_path: Path) -> None:
     run(*PROTOC, f"-I{bare}", f"--python_out={tmp_path}", *files, folder=tmp_path)
 
     assert len(list(tmp_path.rglob("*_pb2.py"))) == len(files) > len(contracts(bare))
+
+
+def test_the_template_for_csharp_generates_from_a_copy(bare: Path, tmp_path: Path) -> None:
+    template = bare / "templates" / "csharp.yaml"
+
+    run(BUF, "generate", bare, "--template", template, folder=tmp_path)
+
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("gen/Nagaya/**/*.cs")}
+    assert "gen/Nagaya/Runs/V1/Run.cs" in made
+    assert len(made) == len(contracts(bare))
+
+
+@pytest.mark.parametrize("language", ["csharp", "kotlin", "ruby", "php", "cpp", "objc"])
+def test_the_command_of_the_readme_generates_from_a_copy(
+    bare: Path, tmp_path: Path, language: str
+) -> None:
+    (row,) = (
+        line for line in (bare / "README.md").read_text().splitlines() if "--ruby_out" in line
+    )
+    command = row.split("`")[1].replace("--ruby_out", f"--{language}_out")
+    if language == "csharp":
+        command = command.replace("protoc ", "protoc --csharp_opt=base_namespace= ")
+
+    run("sh", "-c", command, folder=bare.parent)
+
+    out = (bare.parent / "out").rename(tmp_path / "out")
+    assert [path for path in out.rglob("*") if path.suffix in SUFFIXES[language]]
 
 
 def test_each_template_is_named_in_the_readme(bare: Path) -> None:
