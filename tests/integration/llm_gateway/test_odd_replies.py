@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.integration.llm_gateway.odd_replies import ODD
+from tests.integration.llm_gateway.odd_servers import OF_SERVERS
 from tests.support.catalog import SCRIPTED
 from tests.support.gateway_client import Refused, by_id
 from tests.support.gateway_stack import PROVIDER_KEYS
@@ -44,11 +45,14 @@ async def long_prompt(client: GatewayClient) -> generation_pb2.GenerationSpec:
     return client.spec(model=by_id(SCRIPTED["chat"]), messages=[message])
 
 
-@pytest.mark.parametrize("name", ODD)
+ALL = ODD | OF_SERVERS
+
+
+@pytest.mark.parametrize("name", ALL)
 async def test_what_else_is_sent_becomes_what_it_is(
     scripted: ScriptedProvider, client: GatewayClient, name: str
 ) -> None:
-    odd = ODD[name]
+    odd = ALL[name]
     scripted.script(client.word, odd.reply)
 
     result, text = await outcome(client, odd.form)

@@ -10,7 +10,14 @@ from llm_gateway.domain.provider_errors import ProviderError
 from llm_gateway.domain.reply_ends import EndSignals
 from llm_gateway.providers.schemas import for_claude, prompt_and_schema
 from llm_gateway.providers.usage import ClaudeUsage
-from llm_gateway.providers.wire_format import HttpRequest, child, children, second_reply, string
+from llm_gateway.providers.wire_format import (
+    HttpRequest,
+    child,
+    children,
+    second_reply,
+    string,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +117,7 @@ class ClaudeReader:
             return ""
         self.end.tool = self.end.tool or kind.endswith(_TOOL)
         self.end.reasoning = self.end.reasoning or kind.removesuffix("_delta") in _REASONING
-        added = string(block, "text") if kind in ("text", "text_delta") else ""
+        added = text(block, "text") if kind in ("text", "text_delta") else ""
         self._has_text = self._has_text or bool(added)
         return added
 

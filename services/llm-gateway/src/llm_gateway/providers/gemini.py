@@ -12,7 +12,14 @@ from llm_gateway.domain.reply_ends import EndSignals
 from llm_gateway.domain.requests import Role
 from llm_gateway.providers.schemas import for_gemini, prompt_and_schema
 from llm_gateway.providers.usage import GeminiUsage
-from llm_gateway.providers.wire_format import HttpRequest, child, children, first_choice, string
+from llm_gateway.providers.wire_format import (
+    HttpRequest,
+    child,
+    children,
+    first_choice,
+    string,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,4 +108,4 @@ class GeminiReader:
             self.end.reasoning = True
             return ""
         self.end.tool = self.end.tool or any(name in part for name in _TOOLS)
-        return string(part, "text")
+        return text(part, "text")

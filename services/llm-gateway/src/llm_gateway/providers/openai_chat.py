@@ -16,15 +16,17 @@ from llm_gateway.providers.wire_format import (
     HttpRequest,
     ReplyText,
     child,
+    children,
     first_choice,
     second_reply,
     string,
+    text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jsonvalues import Json, JsonObject
+    from jsonvalues import JsonObject
     from llm_gateway.domain.requests import Prompt
     from llm_gateway.domain.usage import ReportedUsage
 
@@ -136,18 +138,16 @@ class ChatReader:
         self.end.reasoning = self.end.reasoning or any(message.get(name) for name in _REASONING)
         declined = string(message, "refusal")
         self.end.refused = self.end.refused or bool(declined)
-        return self._content(message.get("content")) + declined
+        return self._content(message) + declined
 
-    def _content(self, content: Json) -> str:
+    def _content(self, message: JsonObject) -> str:
         """Return the text of a content: a string, or a list of parts of which some are text."""
-        if isinstance(content, str):
-            return content
+        if not isinstance(message.get("content"), list):
+            return text(message, "content")
         added = ""
-        for part in content if isinstance(content, list) else []:
-            if not isinstance(part, dict):
-                continue
+        for part in children(message, "content"):
             if string(part, "type") in _TEXTS:
-                added += string(part, "text")
+                added += text(part, "text")
             elif string(part, "type") == "refusal":
                 self.end.refused = True
                 added += string(part, "refusal")

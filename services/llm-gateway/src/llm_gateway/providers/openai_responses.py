@@ -19,6 +19,7 @@ from llm_gateway.providers.wire_format import (
     children,
     second_reply,
     string,
+    text,
 )
 
 if TYPE_CHECKING:
@@ -102,12 +103,12 @@ class ResponsesReader:
             case "response.created":
                 return self._begun(string(response, "id"))
             case "response.output_text.delta":
-                return string(fields, "delta")
+                return text(fields, "delta")
             case "response.output_text.done":
-                return self._part(fields, string(fields, "text"))
+                return self._part(fields, text(fields, "text"))
             case "response.refusal.delta":
                 self.end.refused = True
-                return string(fields, "delta")
+                return text(fields, "delta")
             case "response.refusal.done":
                 self.end.refused = True
                 return self._part(fields, string(fields, "refusal"))
@@ -141,7 +142,7 @@ class ResponsesReader:
         for part in children(item, "content") if kind == "message" else ():
             declined = string(part, "refusal")
             self.end.refused = self.end.refused or bool(declined)
-            added += string(part, "text") + declined
+            added += text(part, "text") + declined
         return added
 
     def _finished(self, response: JsonObject, status: str) -> str:

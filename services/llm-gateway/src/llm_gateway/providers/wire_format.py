@@ -153,6 +153,17 @@ def string(fields: Mapping[str, Json], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def text(fields: Mapping[str, Json], name: str) -> str:
+    """Return a piece of the reply's text; empty when there is none.
+
+    Raises ProviderFault when it is anything but text: without it the rest would be another reply.
+    """
+    value = fields.get(name)
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise bad_reply(f"a piece of the reply is no text: its {name} is something else")
+
+
 def child(fields: Mapping[str, Json], name: str) -> JsonObject:
     """Return a member that is an object; empty when there is none."""
     value = fields.get(name)
