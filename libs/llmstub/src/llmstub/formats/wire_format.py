@@ -31,6 +31,8 @@ class ServerSentEvent:
 
 
 class WireFormat(Protocol):
+    """How a provider's API is read and written: requests, replies, their events, refusals."""
+
     @property
     def provider(self) -> Provider: ...
 
