@@ -14,7 +14,7 @@ for programs, a `google.rpc.ErrorInfo` with `reason`, `domain` and `metadata`; a
 itself refuses, without details, what is compressed (`UNIMPLEMENTED`: send it again without) and
 what is far too large (`RESOURCE_EXHAUSTED`: 4 MiB, 8 to artifacts, 16 to tenant).
 
-## Who may send a call again
+## Repeating a call
 
 A refusal is an answer: nobody between caller and server repeats it. A proxy cannot tell "this
 server is away" from "this server says that its provider is away", and pays for the difference.
@@ -34,7 +34,7 @@ server is away" from "this server says that its provider is away", and pays for 
 column "again" says who may repeat a call: the `client` by itself, or the `caller` after the time in
 `retry_after_ms`. Where it is empty, the same call is refused again until something has changed.
 
-## What comes when a connection breaks
+## Broken connections
 
 Servers stop, die, and close connections that are old. What a caller then gets depends on what
 stands in between; it has no `google.rpc.ErrorInfo`, which every refusal of a service has.
