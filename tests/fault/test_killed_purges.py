@@ -1,6 +1,6 @@
 """The tenant service is killed with -9 in the middle of purges: each is finished, by itself.
 
-Judged by PostgreSQL, and by what `nagaya tenant doctor` finds.
+Judged by PostgreSQL, by every file of the stack, and by what `nagaya tenant doctor` finds.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import signal
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
-from tests.support.public_api import create_pipeline, create_run, create_tenant, finish
+from tests.support.canaries import checkpoint_temporal, files_of_stack, marked_tenant
 from tests.support.waiting import wait_until
 
 from nagaya.tenant.v1 import (
@@ -41,7 +41,10 @@ async def test_a_purge_whose_service_is_killed_is_finished_and_leaves_nothing(
     stack: LocalStack,
 ) -> None:
     async with stack.client() as client:
-        tenants = [await _tenant_that_worked(client) for _ in range(KILLS)]
+        marks = [f"canary{secrets.token_hex(12)}" for _ in range(KILLS)]
+        marked = [await marked_tenant(stack, client, mark, f"step-{mark}") for mark in marks]
+        assert all(await asyncio.to_thread(files_of_stack, stack, *marks))
+        tenants = [one.tenant_id for one in marked]
         for tenant_id in tenants:
             await _purge(client, tenant_id)
             await asyncio.sleep(random.uniform(0.0, LONGEST_SECONDS))  # noqa: S311 - a sample
@@ -49,6 +52,8 @@ async def test_a_purge_whose_service_is_killed_is_finished_and_leaves_nothing(
         for tenant_id in tenants:
             done = await wait_until(lambda one=tenant_id: _ended(client, one), seconds=180)
             assert done.state == operation_pb2.OPERATION_STATE_DONE, done.error
+        checkpoint_temporal(stack)
+        assert not any(await asyncio.to_thread(files_of_stack, stack, *marks))
         names = await _left(stack)
         assert [name for name in names if name in tenants] == []
         found = await client.tenants.RepairTenants(
@@ -60,17 +65,6 @@ async def test_a_purge_whose_service_is_killed_is_finished_and_leaves_nothing(
 
 
 _UNFINISHED = tenant_finding_pb2.TENANT_FINDING_KIND_UNFINISHED
-
-
-async def _tenant_that_worked(client: Client) -> str:
-    tenant_id = await create_tenant(client, "killed")
-    steps = [{"step": "copy", "needs": ["input"], "function": {"function": "collect"}}]
-    await create_pipeline(client, tenant_id, "copying", {"steps": steps})
-    await finish(client, tenant_id, await create_run(client, tenant_id, "copying", "x"))
-    delete = tenant_service_pb2.DeleteTenantRequest(tenant_id=tenant_id)
-    delete.retention.FromTimedelta(timedelta(days=1))
-    await client.tenants.DeleteTenant(delete)
-    return tenant_id
 
 
 async def _purge(client: Client, tenant_id: str) -> None:
