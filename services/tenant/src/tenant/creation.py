@@ -21,7 +21,6 @@ from tenant.operations.saga import Saga
 from tenant.operations.saga import Step as SagaStep
 from tenant.provisioning import new_logins
 from tenant.store import (
-    audit_logs,
     credentials,
     identities,
     operations,
@@ -196,12 +195,12 @@ class TenantCreation:
         async with self._provisioning.session(server_id, database, passwords) as own:
             progress = await self._provisioning.migrate(connection, server_id, database, own)
             await schema_states.record(connection, tenant_id, progress)
-            async with own.transaction():
+            async with own.transaction():  # one for all: each commit waits for the disk
                 if await identities.insert(own, tenant_id):
                     details = {"name": tenant.name}
                     await audit.append(own, "tenant.create", "tenant", tenant_id, details)
-            await audit_logs.chain(own)
-            await self._provisioning.protect(own, server_id, database)
+                await audit.chain_all(own)
+                await self._provisioning.protect(own, server_id, database)
 
     async def _activate(self, connection: Connection, tenant: Tenant) -> None:
         await self._provisioning.mark(connection, tenant.server_id, tenant.database)

@@ -36,8 +36,6 @@ _LOCK_TIMEOUT = "500ms"
 _LOCK_BACKOFF = Backoff(1.0, 4.0)
 _LOCK_ERRORS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _CLOSE_SECONDS = 5
-# The password has 256 random bits and is valid for minutes: iterations would not protect it more.
-_ITERATIONS = 1
 _CONNECTION_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, OSError)
 
 _log = logging.getLogger(__name__)
@@ -133,7 +131,7 @@ async def migration_sessions(
     a killed process are ended. Raises ServerUnavailable.
     """
     passwords = {service: new_password() for service in services}
-    verifiers = {s: scram_verifier(p, _ITERATIONS) for s, p in passwords.items()}
+    verifiers = {s: scram_verifier(p) for s, p in passwords.items()}
     sessions: dict[str, Connection] = {}
 
     async def login(service: str) -> None:

@@ -12,7 +12,7 @@ import asyncpg
 
 from tenant.domain.databases import TENANT_PREFIX, Database
 from tenant.store.database_drops import drop, drop_own, terminate_sessions
-from tenant.store.roles import names
+from tenant.store.roles import grant_owner, names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,8 +25,6 @@ _TEMPLATE_MISSING_ERRORS = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.ObjectInUseError,
 )
-# Explicit, because not every server sets createrole_self_grant for its provisioner.
-_GRANT_OWNER = 'GRANT "{}" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE'
 # The builtin locale: an upgrade of the C library cannot make indexes wrong.
 _EMPTY_TEMPLATE = """
     template0 ENCODING 'UTF8' LOCALE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'
@@ -71,7 +69,8 @@ async def create(
     elif found is not None:
         return
     owner = database.migration("tenant")
-    await connection.execute(_GRANT_OWNER.format(owner))
+    if not await connection.fetchval("SELECT pg_has_role($1, 'SET')", owner):
+        await connection.execute(grant_owner(database))
     sources = [f'"{template}"'] * (template is not None) + [f'"{base}"']
     for source in sources:
         try:
@@ -114,7 +113,7 @@ async def take_ownership(connection: Connection, database: Database) -> None:
     owner = database.migration("tenant")
     await connection.execute(
         f"""
-        {_GRANT_OWNER.format(owner)};
+        {grant_owner(database)};
         ALTER DATABASE "{database.name}" OWNER TO "{owner}";
         REVOKE ALL ON DATABASE "{database.name}" FROM PUBLIC;
         GRANT CONNECT ON DATABASE "{database.name}" TO "{database.group}", CURRENT_USER

@@ -71,8 +71,17 @@ async def create(
         {logins}
         CREATE ROLE "{database.group}" NOLOGIN ROLE {names(database.logins)};
         {memberships}
+        {grant_owner(database)}
         """
     )
+
+
+def grant_owner(database: Database) -> str:
+    """Return the statement that lets a manager role create a database for its owner.
+
+    Explicit, because not every server sets createrole_self_grant for its provisioner.
+    """
+    return f'GRANT "{database.migration("tenant")}" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE'
 
 
 async def count(connection: Connection, database: Database) -> int:

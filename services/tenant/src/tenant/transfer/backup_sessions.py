@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tenant.store.database_servers import DatabaseServers
     from tenant.store.dumps import DumpPrograms
 
-# The password has 256 random bits and is valid for minutes: iterations would not protect it more.
-_ITERATIONS = 1
 _CLOSE_SECONDS = 5
 _SETTINGS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
@@ -114,7 +112,7 @@ class BackupSessions:
         server = await self._servers.of(server_id)
         password = new_password()
         async with server.provisioner(database.manager) as provisioner:
-            await backup_roles.create(provisioner, database, scram_verifier(password, _ITERATIONS))
+            await backup_roles.create(provisioner, database, scram_verifier(password))
         role = backup_roles.name_of(database)
         try:
             connection = await server.login(database.name, role, password, **_SETTINGS)
