@@ -252,7 +252,7 @@ async def test_100_refused_uploads_each_learn_why(
 async def test_a_stream_that_its_caller_does_not_read_is_ended(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interceptor.server._BLOCKED_WRITE_SECONDS", 0.3)
+    monkeypatch.setattr("interceptor.limits._BLOCKED_WRITE_SECONDS", 0.3)
     ended = asyncio.Event()
 
     async def flood(_: object, __: object) -> AsyncIterator[Answer]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OTHER = Request(tenant_id="globex", text="hello")
 CONNECTIONS = 16
 SILENT = 4_000
+STREAMS = 512
+"""How many of one tenant a server has open, if it is not told otherwise."""
 
 
 async def nothing() -> AsyncIterator[bytes]:
@@ -54,7 +56,7 @@ async def codes(calls: Iterable[grpc.aio.StreamUnaryCall[Any, Any]]) -> set[grpc
 async def test_thousands_of_silent_calls_do_not_use_up_the_limits_of_others(
     keys: Keys, method: str, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
-    monkeypatch.setattr("interceptor.server._FIRST_MESSAGE_SECONDS", 3.0)
+    monkeypatch.setattr("interceptor.limits._FIRST_MESSAGE_SECONDS", 3.0)
     token = keys.token(tenants=["acme"]) if known else None
     async with (
         serve(keys, binding(Send=join, Ask=echo)) as running,
@@ -76,7 +78,7 @@ async def test_thousands_of_silent_calls_do_not_use_up_the_limits_of_others(
 async def test_a_call_whose_first_message_does_not_come_is_ended(
     keys: Keys, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interceptor.server._FIRST_MESSAGE_SECONDS", 0.2)
+    monkeypatch.setattr("interceptor.limits._FIRST_MESSAGE_SECONDS", 0.2)
     async with serve(keys, binding(Send=join, Ask=echo)) as running, running.channel() as channel:
         call: Callable[..., Any] = channel.stream_unary(f"/{SERVICE}/{method}")
         with pytest.raises(DeadlineExceeded, match=r"no message came for 0\.2 s"):
@@ -182,6 +184,32 @@ async def test_more_than_100_entries_of_metadata_are_refused_with_a_reason(keys:
     assert raised.value.reason == "ERROR_REASON_REQUEST_INVALID"
     assert "entries of metadata" in raised.value.message
     assert answer.text == "hello"
+
+
+async def test_streams_beyond_the_limit_of_a_tenant_are_refused_with_a_reason(keys: Keys) -> None:
+    """One connection has room for more calls than the limit, or they would wait in silence."""
+
+    async def endless(_: Request, __: object) -> AsyncIterator[Answer]:
+        yield Answer(text="begun")
+        await asyncio.Event().wait()
+
+    acme = Request(tenant_id="acme")
+    async with (
+        serve(keys, binding(Ask=echo, Follow=endless)) as running,
+        running.channel() as channel,
+        AsyncExitStack() as stack,
+    ):
+        stub = Stub(channel)
+        streams: list[Any] = [aiter(stub.follow(acme)) for _ in range(STREAMS)]
+        for stream in streams:
+            stack.push_async_callback(stream.aclose)
+        begun = [await anext(stream) for stream in streams]
+        with pytest.raises(LimitExceeded):
+            await anext(aiter(stub.follow(acme)))
+        answer = await stub.ask(acme)
+
+    assert {each.text for each in begun} == {"begun"}
+    assert answer.tenant_id == "acme"
 
 
 async def test_a_call_is_counted_no_more_however_it_ends(keys: Keys) -> None:

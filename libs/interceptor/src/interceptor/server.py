@@ -262,7 +262,7 @@ def _options(largest: int, age_seconds: float) -> list[tuple[str, int]]:
     age = random.uniform(age_seconds, 2 * age_seconds)  # noqa: S311 - a jitter
     return [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_concurrent_streams", 256),
+        ("grpc.max_concurrent_streams", 1024),
         ("grpc.max_connection_age_ms", max(1, round(1000 * age))),
         ("grpc.max_connection_age_grace_ms", 60 * 60_000),
         ("grpc.max_connection_idle_ms", 30 * 60_000),

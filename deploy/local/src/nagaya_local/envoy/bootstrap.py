@@ -21,7 +21,7 @@ _TYPE = "type.googleapis.com/envoy."
 _MIB = 1024 * 1024
 # With Envoy's defaults (256 MiB windows) 32 stalled uploads hold 495 MiB; with these, 31.
 _HTTP2: _Json = {
-    "max_concurrent_streams": 256,
+    "max_concurrent_streams": 1024,
     "initial_stream_window_size": _MIB,
     "initial_connection_window_size": 8 * _MIB,
 }
