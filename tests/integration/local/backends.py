@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SERVICE = "/nagaya.runs.v1.RunService"
 GET, WATCH, UNSAFE = f"{SERVICE}/GetRun", f"{SERVICE}/WatchRun", f"{SERVICE}/ChargeCard"
+SEND = f"{SERVICE}/SendAll"
 ANSWER = b"well"
 
 
@@ -62,6 +63,8 @@ class Backend(grpc.GenericRpcHandler):
         self.headers = {k: str(v) for k, v in handler_call_details.invocation_metadata}
         if handler_call_details.method == WATCH:
             return grpc.unary_stream_rpc_method_handler(_events)
+        if handler_call_details.method == SEND:
+            return grpc.stream_unary_rpc_method_handler(_size)
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, _: bytes, context: grpc.ServicerContext) -> bytes:
@@ -119,6 +122,10 @@ server.add_insecure_port("127.0.0.1:" + sys.argv[1])
 server.start()
 server.wait_for_termination()
 """
+
+
+def _size(requests: Iterator[bytes], _: grpc.ServicerContext) -> bytes:
+    return str(sum(len(request) for request in requests)).encode()
 
 
 def _events(_: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:

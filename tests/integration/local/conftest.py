@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.integration.local.backends import UNSAFE, Backend, Call
+from tests.integration.local.backends import SEND, UNSAFE, Backend, Call
 
 from nagaya_local import commands
 from nagaya_local.clone.layout import Layout
@@ -49,8 +49,8 @@ def started(
     """A backend with Envoy in front of it."""
     folder = tmp_path_factory.mktemp("an envoy")
     server = Address("127.0.0.1", free_port())
-    unsafe = Method(UNSAFE, streaming=False, repeatable=False, max_seconds=30)
-    front = ProxiedService("runs", listen, (server,), (*methods_of("nagaya.runs.v1"), unsafe))
+    own = [Method(path, streaming=path == SEND, max_seconds=30) for path in (UNSAFE, SEND)]
+    front = ProxiedService("runs", listen, (server,), (*methods_of("nagaya.runs.v1"), *own))
     backend = Backend(server.port)
     backend.start()
     with running_from_sync(EnvoyServer(folder, (front,), admin_port), folder / "envoy.log"):

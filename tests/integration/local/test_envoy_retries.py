@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from tests.integration.local.backends import ANSWER, GET, UNSAFE, Backend, Call, DyingServer
+from tests.integration.local.backends import ANSWER, GET, SEND, UNSAFE, Backend, Call, DyingServer
 
 from nagaya_local.envoy.bootstrap import Address, ProxiedService
 from nagaya_local.envoy.contracts import methods_of
@@ -18,6 +18,8 @@ from nagaya_local.parts.envoy import EnvoyServer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+CHUNK = 256 << 10
 
 
 @pytest.mark.parametrize("path", [GET, UNSAFE])
@@ -72,13 +74,31 @@ def test_a_call_in_which_a_server_died_is_not_sent_to_another(
     assert sum(server.calls() for server in servers) == 1
 
 
-def test_a_read_rides_over_a_restart_of_the_service(backend: Backend, call: Call) -> None:
+@pytest.mark.parametrize("path", [GET, UNSAFE])
+def test_a_call_rides_over_a_restart_of_the_service(
+    backend: Backend, call: Call, path: str
+) -> None:
     backend.stop()
     restart = threading.Timer(0.7, backend.start)
     restart.start()
 
-    assert call(GET) == ANSWER
+    assert call(path) == ANSWER
     restart.join()
+
+
+def test_a_small_stream_of_requests_rides_over_a_restart_of_the_service(
+    backend: Backend, listen: Address
+) -> None:
+    """Envoy keeps up to 1 MiB of what came before there was a connection."""
+    backend.stop()
+    restart = threading.Timer(0.7, backend.start)
+    restart.start()
+
+    with grpc.insecure_channel(f"127.0.0.1:{listen.port}") as channel:
+        size = channel.stream_unary(SEND)(iter([bytes(CHUNK)] * 3), timeout=20)
+    restart.join()
+
+    assert size == str(3 * CHUNK).encode()
 
 
 @pytest.mark.parametrize("path", [GET, UNSAFE])

@@ -7,8 +7,6 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from google.protobuf.descriptor_pb2 import MethodOptions
-
 from nagaya.options.v1 import method_policy_pb2
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 
 _DEFAULT_SECONDS = 30
-_REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,6 @@ class Method:
     """As on the wire: /nagaya.runs.v1.RunService/WatchRun."""
     streaming: bool
     """Whether either side sends more than one message."""
-    repeatable: bool
-    """Whether the same request may be sent twice: declared so, and held in memory anyway."""
     max_seconds: int
 
 
@@ -52,11 +47,9 @@ def _service_files(package: str) -> Iterator[FileDescriptor]:
 
 
 def _method(service: ServiceDescriptor, method: MethodDescriptor) -> Method:
-    options = method.GetOptions()
-    policy = options.Extensions[method_policy_pb2.policy]
+    policy = method.GetOptions().Extensions[method_policy_pb2.policy]
     return Method(
         path=f"/{service.full_name}/{method.name}",
         streaming=method.client_streaming or method.server_streaming,
-        repeatable=options.idempotency_level in _REPEATABLE and not method.client_streaming,
         max_seconds=policy.max_seconds or _DEFAULT_SECONDS,
     )

@@ -57,9 +57,8 @@ def _method_route(cluster: str, method: Method, kind: _Json) -> _Json:
         "timeout": "0s",
         "max_stream_duration": {"grpc_timeout_header_max": f"{method.max_seconds}s"},
         "idle_timeout": _idle_timeout(method),
+        "retry_policy": _retry(),
     }
-    if method.repeatable:
-        route["retry_policy"] = _retry()
     return {"match": {"path": method.path, **kind}, "route": route}
 
 
@@ -76,6 +75,7 @@ def _common_route(cluster: str, prefix: str) -> _Json:
 def _retry() -> _Json:
     """Ride over the restart of a server, some seconds, by what certainly never reached it.
 
+    So whatever the method is: of a stream of requests Envoy keeps what came before a connection.
     A status is never tried again: Envoy cannot tell that this server is away from a server that
     says that its provider is, and it does not heed `grpc-retry-pushback-ms`. The caller's deadline
     ends it earlier.
