@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.test_graphs import PROMPTS, research
+from tests.e2e.test_steering import retry
 from tests.support.public_api import (
     create_pipeline,
     create_prompt,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nagaya_client.client import Client
 
 RUNNING, COMPLETED = run_pb2.STEP_STATE_RUNNING, run_pb2.RUN_STATE_COMPLETED
+DONE, FAILED = run_pb2.STEP_STATE_COMPLETED, run_pb2.STEP_STATE_FAILED
 
 
 @pytest.fixture
@@ -97,10 +98,7 @@ async def test_a_graph_whose_node_has_failed_goes_on_there_when_it_is_retried(
     assert failed.error.step == "mended"
 
     (tmp_path / "log.mended").touch()
-    request = run_service_pb2.RetryRunRequest(
-        tenant_id=tenant_id, run_id=run_id, request_id=uuid.uuid4().hex
-    )
-    await client.runs.RetryRun(request)
+    await retry(client, tenant_id, run_id)
     run = await finish(client, tenant_id, run_id)
 
     assert run.state == COMPLETED, run.error
@@ -109,30 +107,56 @@ async def test_a_graph_whose_node_has_failed_goes_on_there_when_it_is_retried(
     assert states == dict.fromkeys(("first", "mended"), run_pb2.STEP_STATE_COMPLETED)
 
 
-async def test_nodes_that_the_failure_of_others_has_interrupted_are_done_by_a_retry(
+async def test_what_sends_have_started_is_done_although_some_of_it_fails(
     client: Client, tenant_id: str, tmp_path: Path
 ) -> None:
-    log = tmp_path / "log"
-    arguments = {"log": str(log), "tools": 100, "seconds": 600.0}
+    log, refused = tmp_path / "log", tmp_path / "log.refused"
+    refused.write_text("[30, 60, 90]")
+    run_id = await _spread(client, tenant_id, log, seconds=0.1)
+    failed = await finish(client, tenant_id, run_id)
+    assert (failed.state, failed.error.reason) == (run_pb2.RUN_STATE_FAILED, "NOT_NOW")
+    assert await _ended(client, tenant_id, run_id) == {FAILED: 3, DONE: 98}
+
+    refused.write_text("[60, 90]")
+    await retry(client, tenant_id, run_id, step="tool", item=30)
+    assert (await finish(client, tenant_id, run_id)).state == run_pb2.RUN_STATE_FAILED
+    assert await _ended(client, tenant_id, run_id) == {FAILED: 2, DONE: 99}
+    refused.write_text("[]")
+    await retry(client, tenant_id, run_id)
+    assert (await finish(client, tenant_id, run_id)).state == COMPLETED
+    assert await _ended(client, tenant_id, run_id) == {DONE: 101}
+    times = Counter({("tool", item, 1): 1 + (item in (30, 60, 90)) for item in range(1, 101)})
+    assert began(log) == times | Counter({("first", 0, 1): 1})
+
+
+async def test_what_many_failures_have_interrupted_is_cancelled_and_done_by_a_retry(
+    client: Client, tenant_id: str, tmp_path: Path
+) -> None:
+    log, refused = tmp_path / "log", tmp_path / "log.refused"
+    refused.write_text(json.dumps([*range(1, 22)]))
+    run_id = await _spread(client, tenant_id, log, seconds=600.0)
+    assert (await finish(client, tenant_id, run_id)).state == run_pb2.RUN_STATE_FAILED
+    for step in await list_steps(client, tenant_id, run_id):
+        assert (step.state == FAILED) == (step.error.reason == "NOT_NOW"), step
+    assert (await _ended(client, tenant_id, run_id))[run_pb2.STEP_STATE_CANCELLED]
+
+    refused.write_text("[]")
+    await retry(client, tenant_id, run_id)
+    assert (await finish(client, tenant_id, run_id)).state == COMPLETED
+    assert await _ended(client, tenant_id, run_id) == {DONE: 101}
+
+
+async def _spread(client: Client, tenant_id: str, log: Path, seconds: float) -> str:
+    """Start a run whose graph sends to a hundred nodes at once."""
+    arguments = {"log": str(log), "tools": 100, "seconds": seconds}
     spec = {"graph": {"graph": "test.spreading", "arguments": arguments}}
     await create_pipeline(client, tenant_id, "spreading", spec)
-    run_id = await create_run(client, tenant_id, "spreading", None)
-    failed = await finish(client, tenant_id, run_id)
-    assert (failed.state, failed.error.reason) == (run_pb2.RUN_STATE_FAILED, "NOT_MENDED")
-    for step in await list_steps(client, tenant_id, run_id):
-        assert (step.state == run_pb2.STEP_STATE_FAILED) == bool(step.error.message), step
+    return await create_run(client, tenant_id, "spreading", None)
 
-    (tmp_path / "log.mended").touch()
-    request = run_service_pb2.RetryRunRequest(
-        tenant_id=tenant_id, run_id=run_id, request_id=uuid.uuid4().hex
-    )
-    await client.runs.RetryRun(request)
-    run = await finish(client, tenant_id, run_id)
 
-    assert run.state == COMPLETED, run.error
-    steps = await list_steps(client, tenant_id, run_id)
-    assert len(steps) == 1 + 100
-    assert {step.state for step in steps} == {run_pb2.STEP_STATE_COMPLETED}
+async def _ended(client: Client, tenant_id: str, run_id: str) -> Counter[int]:
+    """Return how many nodes are in which state."""
+    return Counter(step.state for step in await list_steps(client, tenant_id, run_id))
 
 
 async def test_the_text_of_a_nodes_call_is_watched_by_its_visit(

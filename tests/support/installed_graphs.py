@@ -57,7 +57,7 @@ def to_tools(state: State) -> list[Send]:
     return [Send("tool", {**about, "number": number}) for number in range(1, state["tools"] + 1)]
 
 
-def to_fragile(state: State) -> list[Send]:
+def to_many(state: State) -> list[Send]:
     about = {name: state[name] for name in ("log", "seconds")}
     return [Send("tool", {**about, "number": number}) for number in range(1, state["tools"] + 1)]
 
@@ -128,13 +128,13 @@ async def mended(state: State, runtime: Runtime[NodeContext]) -> State:
     return {}
 
 
-async def fragile(state: Tool, runtime: Runtime[NodeContext]) -> State:
-    """Fail for good if it is one of the first, until somebody has mended what they need."""
+async def picky(state: Tool, runtime: Runtime[NodeContext]) -> State:
+    """Fail for good if a file names its number; take as long as it is told while it names any."""
     note(state, runtime, "began")
-    mended = os.path.exists(state["log"] + ".mended")
-    if state["number"] <= 3 and not mended:
-        raise StepError("NOT_MENDED", "what the node needs is not there", retryable=False)
-    await asyncio.sleep(0 if mended else state["seconds"])
+    refused = json.loads(open(state["log"] + ".refused").read())
+    if state["number"] in refused:
+        raise StepError("NOT_NOW", "what the node needs is not there", retryable=False)
+    await asyncio.sleep(state["seconds"] if refused else 0)
     return {}
 
 
@@ -202,9 +202,9 @@ def mending():
 def spreading():
     graph = StateGraph(State)
     graph.add_node("first", first)
-    graph.add_node("tool", fragile, input_schema=Tool)
+    graph.add_node("tool", picky, input_schema=Tool)
     graph.add_edge(START, "first")
-    graph.add_conditional_edges("first", to_fragile, ["tool"])
+    graph.add_conditional_edges("first", to_many, ["tool"])
     graph.add_edge("tool", END)
     return graph
 

@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 3
 BACKOFF_MS = 1_000
 RECURSION_LIMIT = 100
 
-WORKFLOW_VERSION = 6
+WORKFLOW_VERSION = 7
 """The version of the workflow's code that new runs start with. Runs under way keep theirs."""
 STARTED_BY_WORKERS = 6
 """The version with which workers start runs: one that workers of the release before know too, since

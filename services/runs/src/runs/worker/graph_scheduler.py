@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import is_cancelled_exception as is_cancelled
 from temporalio.worker import Interceptor
 
 from nagaya_functions import StepError
@@ -26,11 +27,12 @@ from runs.domain.failures import StepImpossible
 from runs.domain.node_walks import NodeWalk
 from runs.domain.plan import PlanStep
 from runs.worker.activities.walk import WalkActivities
+from runs.worker.activity_calls import ActivityCalls
 from runs.worker.chain_scheduler import run_question
 from runs.worker.scheduling import BEGIN_TIMEOUT, MAX_ITEMS_AT_ONCE, raise_if_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
@@ -38,21 +40,27 @@ if TYPE_CHECKING:
     from runs.domain.activities import RunRef
     from runs.domain.node_walks import NodeWalked
     from runs.domain.plan import Plan
-    from runs.worker.activity_calls import ActivityCalls
     from runs.worker.chain_scheduler import Decisions
     from runs.worker.graphs import GraphRegistry, InstalledGraph
 
 
 _FIND_GRAPH = "nagaya_find_graph"
 
+_SENDS_END_VERSION = 7
+"""The version since which nodes that Sends have started are done although one of them fails."""
+
+_MOST_FAILED = 20
+"""So many of them may fail before the others are cancelled: each may cost."""
+
 
 class GraphScheduler:
     """Schedules the activities of one run's graph."""
 
-    def __init__(self, run: RunRef, plan: Plan, calls: ActivityCalls, decisions: Decisions) -> None:
+    def __init__(self, run: RunRef, plan: Plan, version: int, decisions: Decisions) -> None:
         self._run = run
         self._plan = plan
-        self._calls = calls
+        self._calls = ActivityCalls(version)
+        self._sent = _SentNodes() if version >= _SENDS_END_VERSION else None
         self._decisions = decisions
         self._askers: dict[str, str] = {}
         """By approval: the node that asks for it."""
@@ -85,6 +93,11 @@ class GraphScheduler:
         raise_if_cancelled()
 
     async def _run_node(self, call: NodeCall) -> NodeResult:
+        if call.item and self._sent is not None:
+            return await self._sent.run(self._run_to_end(call))
+        return await self._run_to_end(call)
+
+    async def _run_to_end(self, call: NodeCall) -> NodeResult:
         async with self._at_once:
             raise_if_cancelled()
             setting = self._settings.get(call.node) or PlanStep(call.node)
@@ -123,6 +136,36 @@ class GraphScheduler:
 
     def _walk(self, node: str) -> NodeWalk:
         return NodeWalk(self._run.tenant_id, self._run.run_id, self._run.epoch, [node])
+
+
+class _SentNodes:
+    """The nodes of a superstep that Sends have started.
+
+    As the elements of a map they are all done, also where some fail: a failure waits for the
+    others, unless too many have failed.
+    """
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._failures: list[FailureError] = []
+        self._over = asyncio.Event()
+
+    async def run(self, node: Coroutine[Any, Any, NodeResult]) -> NodeResult:
+        """Run a node. Raises the first failure of all of them once they are over."""
+        self._running += 1
+        self._over.clear()
+        try:
+            return await node
+        except FailureError as error:
+            if is_cancelled(error):
+                raise
+            self._failures.append(error)
+        finally:
+            self._running -= 1
+            if not self._running or len(self._failures) > _MOST_FAILED:
+                self._over.set()
+        await self._over.wait()
+        raise self._failures[0]
 
 
 class GraphInterceptor(Interceptor):

@@ -17,7 +17,6 @@ from runs.domain.failures import RUN_CLOSED
 from runs.domain.plan import Plan, RunStart
 from runs.domain.runs import RunStatus
 from runs.worker.activities.runs import RunActivities
-from runs.worker.activity_calls import ActivityCalls
 from runs.worker.chain_scheduler import ChainScheduler, Decisions
 from runs.worker.graph_scheduler import GraphScheduler
 from runs.worker.scheduling import (
@@ -55,7 +54,7 @@ class PipelineRun:
             if start.version < _CHAINS_VERSION:
                 recorded = not await run_steps(run, plan, start.version)
             elif plan.graph:
-                await GraphScheduler(run, plan, ActivityCalls(start.version), self._decisions).run()
+                await GraphScheduler(run, plan, start.version, self._decisions).run()
                 recorded = False
             else:
                 self._chains = ChainScheduler(run, chains(plan), start.version, self._decisions)
