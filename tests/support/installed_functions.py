@@ -15,6 +15,8 @@ import secrets
 import sys
 import time
 
+from nagaya_functions import StepError
+
 _failures = {}
 
 
@@ -83,6 +85,17 @@ async def double(context):
     return 2 * await context.read(context.element)
 
 
+async def picky(context):
+    """Double an element, unless a file names it among those that are refused for now."""
+    value = await context.read(context.element)
+    with open(context.arguments["log"], "a") as log:
+        log.write(f"{context.item}\\n")
+    with open(context.arguments["refused"]) as file:
+        if value in json.load(file):
+            raise StepError("NOT_NOW", f"{value} is refused for now", retryable=False)
+    return 2 * value
+
+
 async def total(context):
     """Return the sum of what the step `of` has left."""
     files = context.outputs.get(context.arguments["of"], ())
@@ -146,7 +159,7 @@ def note(context, word):
 
 _FUNCTIONS = (
     *("explode", "flaky", "endless", "double", "total", "number", "numbers"),
-    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits", "counted", "visits"),
+    *("exits", "forks_and_exits", "blocks", "eats", "deaf", "waits", "counted", "visits", "picky"),
 )
 
 
