@@ -10,6 +10,7 @@ import pytest
 from nagaya.runs.v1 import run_pb2, run_service_pb2
 
 if TYPE_CHECKING:
+    import asyncpg
     from tests.support.runs_client import RunsClient
 
 PAUSE, CANCEL = run_service_pb2.RUN_OPERATION_PAUSE, run_service_pb2.RUN_OPERATION_CANCEL
@@ -22,6 +23,7 @@ async def steer(
     *,
     dry_run: bool = False,
     page_token: str = "",
+    page_size: int = 2,
     states: tuple[run_pb2.RunState.ValueType, ...] = (),
 ) -> run_service_pb2.BulkRunsResponse:
     request = run_service_pb2.BulkRunsRequest(
@@ -30,7 +32,7 @@ async def steer(
         filter=run_pb2.RunFilter(pipeline="article", states=states),
         operation=operation,
         dry_run=dry_run,
-        page_size=2,
+        page_size=page_size,
         page_token=page_token,
     )
     return await client.runs.BulkRuns(request)
@@ -60,6 +62,30 @@ async def test_many_runs_are_steered_and_what_is_refused_for_one_keeps_no_other(
     found = await steer(client, CANCEL, states=(run_pb2.RUN_STATE_PAUSED,))
     assert {each.run.run_id for each in found.results} == {free.run_id, other.run_id}
     assert {each.run.state for each in found.results} == {run_pb2.RUN_STATE_CANCELLED}
+
+
+async def test_300_failed_runs_are_retried_page_by_page_each_once(
+    client: RunsClient, database: asyncpg.Connection
+) -> None:
+    await client.pipeline()
+    for _ in range(300):
+        await client.run(inline={})
+    await database.execute("UPDATE runs SET status = 'failed', ended_at = now()")
+    await database.execute("DELETE FROM outbox")
+    failed = (run_pb2.RUN_STATE_FAILED,)
+    page = await steer(client, RETRY, states=failed, page_size=200)
+    pages = [page]
+    while page.next_page_token:
+        page = await steer(
+            client, RETRY, states=failed, page_size=200, page_token=page.next_page_token
+        )
+        pages.append(page)
+
+    results = [each for page in pages for each in page.results]
+    assert len({each.run.run_id for each in results}) == len(results) == 300
+    assert not any(each.refusal.reason for each in results)
+    assert not (await steer(client, RETRY, states=failed)).results
+    assert await database.fetchval("SELECT count(*) FROM runs WHERE epoch = 2") == 300
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -137,6 +137,18 @@ async def test_two_watchers_miss_nothing_of_20_concurrent_writers(
     assert await late == everything[150:]
 
 
+async def test_a_thousand_watchers_of_one_run_miss_nothing(
+    service: RunsService, watch: RunWatcher, run: Run
+) -> None:
+    watchers = [asyncio.create_task(sequences(watch, run)) for _ in range(1_000)]
+    for _ in range(20):
+        await append(service, run)
+    await finish(service, run)
+
+    assert {tuple(seen) for seen in await asyncio.gather(*watchers)} == {tuple(range(1, 23))}
+    assert watch._pollers == {}
+
+
 async def test_a_run_that_moves_all_the_time_does_not_hide_one_that_moves_at_last(
     service: RunsService, watch: RunWatcher, run: Run
 ) -> None:
