@@ -52,7 +52,7 @@ _OF_TYPE: Mapping[str, frozenset[str]] = {
 _SILENT = ("$schema", "$comment", "$id", "$anchor", "$dynamicAnchor", "$defs", "definitions")
 _COMBINING = ("anyOf", "oneOf", "allOf")
 _STRUCTURE = ("properties", "items", "prefixItems")
-_MOST_MERGES = 64
+_MOST_MERGED = 20_000  # members of schemas that are read to merge them: 10 ms
 
 
 class Inexpressible(Exception):
@@ -90,7 +90,7 @@ class _Narrowing:
         self._root = root
         self._dialect = dialect
         self._definitions: dict[str, Json] = {}
-        self._merges = 0
+        self._merged_members = 0
 
     def whole(self) -> JsonObject:
         made = self._node(self._root)
@@ -114,15 +114,13 @@ class _Narrowing:
     def _of_types(self, rest: JsonObject, types: tuple[str, ...]) -> JsonObject:
         """Return alternatives, one for each type, with the keywords that mean something to it."""
         rest.pop("type")
-        made: JsonObject = {}
         alternatives: list[Json] = []
         for kind in types:
             own = {name: rest[name] for name in _keywords(kind) if name in rest}
             alternatives.append(self._node({"type": kind, **own}))
         for name in (name for kind in types for name in _keywords(kind)):
             rest.pop(name, None)
-        made["anyOf"] = alternatives
-        return self._described(made, rest)
+        return self._described({"anyOf": alternatives}, rest)
 
     def _of_type(self, rest: JsonObject, kind: str) -> JsonObject:
         made: JsonObject = {}
@@ -156,10 +154,8 @@ class _Narrowing:
         if isinstance(values, list) and values and all(_is(value, literals) for value in values):
             made["enum"] = rest.pop("enum")
         if "const" in rest and _is(rest["const"], literals):
-            constant = rest.pop("const")
-            made["const" if self._dialect.constants else "enum"] = (
-                constant if self._dialect.constants else [constant]
-            )
+            constant, plain = rest.pop("const"), self._dialect.constants
+            made["const" if plain else "enum"] = constant if plain else [constant]
         return bool(made)
 
     def _alternatives(self, rest: JsonObject, kind: str) -> list[Json]:
@@ -189,9 +185,7 @@ class _Narrowing:
             made["properties"] = {name: self._node(each) for name, each in named.items()}
         if others is not True:
             made["additionalProperties"] = others
-        if required is not None and len(wanted) == len(
-            required if isinstance(required, list) else ()
-        ):
+        if isinstance(required, list) and len(wanted) == len(required):
             rest.pop("required")
         if wanted:
             made["required"] = [*wanted]
@@ -250,8 +244,8 @@ class _Narrowing:
         return merged
 
     def _both(self, one: JsonObject, other: Json) -> JsonObject:
-        self._merges += 1
-        if not isinstance(other, dict) or self._merges > _MOST_MERGES:
+        self._merged_members += _size(one) + _size(other)
+        if not isinstance(other, dict) or self._merged_members > _MOST_MERGED:
             raise Inexpressible
         if "$ref" in other:
             return self._both(one, self._target(str(other["$ref"])))
@@ -264,8 +258,13 @@ class _Narrowing:
             both["properties"] = properties
         ours, theirs = one.get("required"), other.get("required")
         if isinstance(ours, list) and isinstance(theirs, list):
-            both["required"] = [*ours, *(name for name in theirs if name not in ours)]
+            both["required"] = list(dict.fromkeys(map(str, [*ours, *theirs])))
         return both
+
+
+def _size(node: Json) -> int:
+    read = (node, node.get("properties"), node.get("required")) if isinstance(node, dict) else ()
+    return 1 + sum(len(each) for each in read if isinstance(each, (dict, list)))
 
 
 def _types(node: JsonObject) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ class _Strict:
 
     def __init__(self, root: JsonObject) -> None:
         self._root = root
+        self._definitions = dict(_named(root.get("$defs", {})))
         self._properties = self._enum_values = self._characters = 0
 
     def check(self) -> None:
@@ -147,7 +148,7 @@ class _Strict:
         if root.get("type") != "object" or "anyOf" in root:
             raise Inexpressible
         self._node(root, 1)
-        for name, node in _named(self._root.get("$defs", {})):
+        for name, node in self._definitions.items():
             self._characters += len(name)
             self._node(node, 1)
         if (
@@ -194,8 +195,8 @@ class _Strict:
 
     def _reference(self, node: Mapping[str, Json]) -> None:
         reference = str(node["$ref"])
-        names = {name for name, _ in _named(self._root.get("$defs", {}))}
-        if len(node) > 1 or (reference != "#" and reference.removeprefix("#/$defs/") not in names):
+        name = reference.removeprefix("#/$defs/")
+        if len(node) > 1 or (reference != "#" and name not in self._definitions):
             raise Inexpressible
 
     def _literals(self, node: Mapping[str, Json]) -> None:
