@@ -87,6 +87,19 @@ async def test_a_due_backup_is_made_once_by_whichever_process_is_first(
         assert len(await _backups(stack, tenant_id)) == 2
 
 
+async def test_no_backup_is_begun_while_the_tenants_server_is_lost(
+    stack: BackupStack, superuser_of_management: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    tenant_id = await stack.created()
+    await _schedule(stack, tenant_id)
+    await _become_due(superuser_of_management, tenant_id)
+
+    for state, begun in (("lost", 0), ("active", 1)):
+        await superuser_of_management.execute("UPDATE db_servers SET state = $1", state)
+        await stack.service.backups.schedules.follow()
+        assert len(await _backups(stack, tenant_id)) == begun
+
+
 async def test_expired_backups_go_and_the_newest_of_a_schedule_stay(
     stack: BackupStack, superuser_of_management: asyncpg.Connection[asyncpg.Record]
 ) -> None:

@@ -66,14 +66,16 @@ async def delete(connection: Connection, tenant_id: str) -> bool:
 async def claim_due(connection: Connection) -> BackupSchedule | None:
     """Return a schedule of an active tenant that is due, locked until the transaction ends.
 
-    Of those that other processes have claimed none is returned, so each backup is begun once.
+    Not of a tenant whose server is lost: each backup would fail. Of those that other processes have
+    claimed none is returned, so each backup is begun once.
     """
     row = await connection.fetchrow(
         f"""
         SELECT {_COLUMNS} FROM backup_schedules
          WHERE next_at <= now()
-           AND EXISTS (SELECT FROM tenants
-                        WHERE tenants.id = backup_schedules.tenant_id AND tenants.is_active)
+           AND EXISTS (SELECT FROM tenants JOIN db_servers ON db_servers.id = tenants.server_id
+                        WHERE tenants.id = backup_schedules.tenant_id AND tenants.is_active
+                          AND db_servers.state <> 'lost')
          ORDER BY next_at
          LIMIT 1
            FOR UPDATE SKIP LOCKED
