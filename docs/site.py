@@ -63,9 +63,10 @@ def broken_links() -> list[str]:
 
 
 def _leads_somewhere(page: Path, target: str) -> bool:
+    """Not to a folder either: a code host lists its files, a site has nothing to show for it."""
     path, _, fragment = target.partition("#")
     file = (CLONE / page.parent / path).resolve() if path else CLONE / page
-    if not file.is_relative_to(CLONE) or not file.exists():
+    if not file.is_relative_to(CLONE) or not file.is_file():
         return False
     return not fragment or file.suffix != ".md" or fragment in _anchors(file)
 
@@ -85,6 +86,7 @@ def _copy_pages() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CLONE / name, target)
     shutil.copyfile(CLONE / "docs" / "zensical.toml", _BUILT / "zensical.toml")
+    shutil.copyfile(CLONE / "docs" / "site.css", _BUILT / "pages" / "site.css")
 
 
 def _linked_files(wanted: Iterable[Path]) -> set[Path]:
