@@ -11,6 +11,7 @@ from tests.support.audit_log import chain
 from tests.support.old_postgres import OldPostgres
 
 from nagaya.tenant.v1 import (
+    server_pb2,
     server_service_pb2,
 )
 from nagaya_local.machine.ports import free_port
@@ -211,6 +212,23 @@ async def test_an_old_server_and_one_that_is_known_already_are_refused(
             await register(server, old.url)
     assert error.value.metadata["check"] == "version"
     assert "is PostgreSQL 16, and 18 or later is needed" in str(error.value)
+
+
+async def test_a_lost_server_is_lost_until_it_is_said_to_be_back(
+    server: RunningServer, second_server: PostgresServer
+) -> None:
+    async def drain(**how: bool) -> int:
+        request = server_service_pb2.DrainServerRequest(server_id="second", **how)
+        return (await servers(server).DrainServer(request)).server.state
+
+    assert await drain(lost=True) == server_pb2.SERVER_STATE_LOST
+    assert await drain(lost=True) == server_pb2.SERVER_STATE_LOST
+    for how in ({}, {"move_tenants": True}):
+        with pytest.raises(DomainError) as refused:
+            await drain(**how)
+        assert refused.value.reason == "ERROR_REASON_SERVER_LOST"
+    assert await drain(undo=True) == server_pb2.SERVER_STATE_ACTIVE
+    assert await drain() == server_pb2.SERVER_STATE_DRAINING
 
 
 async def test_an_unknown_server_is_not_found(server: RunningServer) -> None:

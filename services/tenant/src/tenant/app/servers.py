@@ -14,7 +14,7 @@ from tenant.config import ProvisionerAddress
 from tenant.domain.operations import OperationKind
 from tenant.domain.servers import MAIN, ServerState
 from tenant.errors import ServerAddressInvalid, ServerNotFound, ServerUnsuitable
-from tenant.errors.moves import ServerInUse
+from tenant.errors.moves import ServerInUse, ServerLost
 from tenant.move.drain import SERVER
 from tenant.store import open_operations, operations, servers
 
@@ -74,7 +74,8 @@ class Servers:
     async def drain(self, server_id: str, state: ServerState) -> Server:
         """Let a server get no more tenants, or get them again, or be lost; both end its drain.
 
-        Nobody waits for a server that is lost. Raises ServerNotFound, ServerInUse for `main`.
+        Nobody waits for a server that is lost; it stays lost until it is said to get tenants again.
+        Raises ServerNotFound, ServerLost, and ServerInUse for `main`.
         """
         if server_id == MAIN and state is ServerState.LOST:
             raise ServerInUse(server_id, "it has the management database")
@@ -91,7 +92,7 @@ class Servers:
         """Let a server get no more tenants, and begin to move away those that it has.
 
         Of a server there is one such operation at a time; one that has failed goes on. Raises
-        ServerNotFound.
+        ServerNotFound, ServerLost.
         """
         async with self._management.transaction() as connection:
             server = await self._set_state(connection, server_id, ServerState.DRAINING)
@@ -135,12 +136,15 @@ class Servers:
     async def _set_state(
         self, connection: Connection, server_id: str, state: ServerState
     ) -> Server:
-        if await servers.set_state(connection, server_id, state):
-            details = {"state": state.value}
-            await audit.append(connection, "server.drain", "server", server_id, details)
+        changed = await servers.set_state(connection, server_id, state)
         server = await servers.find(connection, server_id)
         if server is None:
             raise ServerNotFound(server_id)
+        if changed:
+            details = {"state": state.value}
+            await audit.append(connection, "server.drain", "server", server_id, details)
+        elif server.state is not state:
+            raise ServerLost(server_id)
         return server
 
     @asynccontextmanager

@@ -111,11 +111,14 @@ async def describe(
 
 
 async def set_state(connection: Connection, server_id: str, state: ServerState) -> bool:
-    """Update a server's state; False if it is in that state already, or not registered."""
+    """Update a server's state; False if it is in that state already, or not registered.
+
+    One that is lost is not drained.
+    """
     updated = await connection.fetchval(
         """
         UPDATE db_servers SET state = $2, updated_at = now()
-         WHERE id = $1 AND state <> $2
+         WHERE id = $1 AND state <> $2 AND (state, $2) <> ('lost', 'draining')
         RETURNING true
         """,
         server_id,

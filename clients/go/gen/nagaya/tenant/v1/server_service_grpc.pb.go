@@ -57,6 +57,7 @@ type ServerServiceClient interface {
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: it is lost, and is neither drained nor emptied until `undo` says that it is there again.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(ctx context.Context, in *DrainServerRequest, opts ...grpc.CallOption) (*DrainServerResponse, error)
@@ -159,6 +160,7 @@ type ServerServiceServer interface {
 	//
 	// Errors:
 	// - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: it is lost, and is neither drained nor emptied until `undo` says that it is there again.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
 	// - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
 	DrainServer(context.Context, *DrainServerRequest) (*DrainServerResponse, error)

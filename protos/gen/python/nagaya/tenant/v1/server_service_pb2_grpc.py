@@ -107,6 +107,7 @@ class ServerServiceServicer:
 
         Errors:
         - NOT_FOUND `ERROR_REASON_SERVER_NOT_FOUND`: there is no such server.
+        - FAILED_PRECONDITION `ERROR_REASON_SERVER_LOST`: it is lost, and is neither drained nor emptied until `undo` says that it is there again.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_IN_USE`: `main` cannot be lost: it has the management database.
         - FAILED_PRECONDITION `ERROR_REASON_SERVER_NOT_DRAINED`: tenants are left, whose moves failed or for which no server has room; the operation's error.
         """
