@@ -86,6 +86,7 @@ _RESERVE = f"""
         ON CONFLICT ON CONSTRAINT llm_calls_key DO NOTHING
         RETURNING id, lease_owner
     ),
+    -- their first attempts, dispatched
     sent AS (
         INSERT INTO llm_call_attempts (
             call_id, attempt, state, provider_id, model_id, price_id,
@@ -108,6 +109,7 @@ _SETTLE = f"""
          ORDER BY id
            FOR UPDATE SKIP LOCKED
     ),
+    -- the first attempt
     ended AS (
         UPDATE llm_call_attempts AS attempts
            SET state = 'settled', price_id = given.price_id, http_status = given.http_status,
@@ -118,6 +120,7 @@ _SETTLE = f"""
          WHERE attempts.call_id = held.id AND attempts.attempt = 1
         RETURNING attempts.call_id, attempts.dispatched_at, attempts.ended_at
     ),
+    -- the call, whose lease is over
     settled AS (
         UPDATE llm_calls
            SET state = 'settled', ended_at = clock_timestamp(), price_id = given.price_id,
@@ -129,6 +132,7 @@ _SETTLE = f"""
          WHERE llm_calls.id = held.id
         RETURNING llm_calls.id, llm_calls.created_at, llm_calls.ended_at
     ),
+    -- the reply
     stored AS (
         INSERT INTO llm_call_replies (call_id, attempt, body)
         SELECT call_id, 1, body

@@ -195,7 +195,7 @@ changed AS (
     UNION ALL SELECT 2, * FROM whole
     UNION ALL SELECT 3, * FROM begun
 ),
-ended_attempt AS (
+ended_attempt AS ( -- attempts that have completed
     UPDATE step_attempts
        SET status = ended.status, completed_at = now()
       FROM ended
@@ -210,7 +210,7 @@ lost AS (
        AND step_id = changed.id AND step_attempts.status = 'running'
     RETURNING step_id
 ),
-new_attempt AS (
+new_attempt AS ( -- those that begin, or begin and complete at once
     INSERT INTO step_attempts (step_id, epoch, attempt, status, completed_at)
     SELECT id, epoch, attempt, status, completed_at FROM changed WHERE kind > 1
 ),
@@ -232,7 +232,7 @@ moved AS (
                = cardinality($5::bigint[]) + jsonb_array_length($6::jsonb) AS ends
       FROM run, sums
 ),
-updated AS (
+updated AS ( -- the run, with what its steps add
     UPDATE runs
        SET status = CASE WHEN ends THEN 'completed' WHEN begins THEN 'running' ELSE status END,
            started_at = CASE WHEN begins THEN now() ELSE started_at END,
@@ -267,7 +267,7 @@ usage_check AS (
       FROM updated, moved
      WHERE ends AND {CALLS_MODELS}
 ),
-event AS (
+event AS ( -- in this order: the run begins, its steps change, it ends
     INSERT INTO run_events (run_id, seq, kind, payload, created_at)
     SELECT id, last_seq + 1, 'run', {_BEGUN_PAYLOAD}, clock_timestamp()
       FROM run, moved WHERE begins

@@ -175,6 +175,7 @@ SELECT task_queue, least(sum(runs), 10000)::int AS runs
 """
 
 _ADMIT = f"""
+-- how many hold a place
 WITH under_way AS (
     SELECT count(*) AS runs FROM runs AS working
      WHERE working.task_queue = $1 AND {_WORKING}
@@ -187,6 +188,7 @@ next AS (
      LIMIT (SELECT greatest($2 - runs, 0) FROM under_way)
        FOR NO KEY UPDATE SKIP LOCKED
 ),
+-- they wait no longer
 updated AS (
     UPDATE runs
        SET queued = false, checked_at = NULL, in_question = false, updated_at = now(),
@@ -195,6 +197,7 @@ updated AS (
      WHERE runs.id = next.id
     RETURNING runs.*
 ),
+-- their workflows are to be started
 start AS (
     INSERT INTO outbox (run_id, kind)
     SELECT id, 'start' FROM updated ORDER BY created_at, id

@@ -225,6 +225,7 @@ sums AS (
       FROM steps
      WHERE run_id = $1 AND status IN ('completed', 'skipped')
 ),
+-- the run, in its next epoch
 updated AS (
     UPDATE runs
        SET status = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END,
@@ -248,6 +249,7 @@ start AS (
 usage_check AS (
     DELETE FROM usage_checks USING updated WHERE usage_checks.run_id = updated.id
 ),
+-- what watches and webhooks are sent
 event AS ({run_event("updated")})
 SELECT {COLUMNS} FROM updated
 """

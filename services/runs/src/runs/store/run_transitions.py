@@ -122,6 +122,7 @@ questions AS (
      WHERE approvals.run_id = closed.run_id AND approvals.step = closed.step
        AND approvals.visit = closed.visit AND approvals.state = 'open'
 ),
+-- their attempts
 attempts AS (
     UPDATE step_attempts
        SET status = 'cancelled', completed_at = now()
@@ -166,6 +167,7 @@ usage_check AS (
       FROM updated
      WHERE {CALLS_MODELS}
 ),
+-- what watches and webhooks are sent
 event AS ({run_event("updated")})
 SELECT {COLUMNS} FROM updated
 """

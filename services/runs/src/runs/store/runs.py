@@ -185,6 +185,7 @@ labelled AS (
     INSERT INTO run_labels (name, value, run_created_at, run_id)
     SELECT key, value, created_at, id FROM updated, jsonb_each_text(labels)
 ),
+-- what watches and webhooks are sent
 event AS ({run_event("updated")})
 SELECT {COLUMNS}, (SELECT under_way FROM turn) AS under_way,
        audit_append(

@@ -67,6 +67,7 @@ changed AS (
      WHERE steps.id = $2 AND run_id = run.id AND attempt = $3 AND status = 'running'
     RETURNING steps.*
 ),
+-- its attempt
 attempted AS (
     UPDATE step_attempts
        SET status = 'failed', reason = $4, error_path = $7, completed_at = now()

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from dataplane.pools import Connection
 
 _COMMON = """
+    -- schemas of the services and of tenants
     ns AS (
         SELECT oid, nspname, nspowner, nspacl,
                CASE nspname WHEN 'public' THEN '' ELSE nspname || '.' END AS prefix
           FROM pg_namespace
          WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'nagaya_audit')
     ),
+    -- what belongs to an extension
     member AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+    -- tables, views, sequences and row types
     rel AS (
         SELECT c.*, prefix || relname AS name,
                CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
@@ -30,18 +33,21 @@ _COMMON = """
            AND NOT EXISTS (SELECT FROM member
                             WHERE objid = c.oid AND classid = 'pg_class'::regclass)
     ),
+    -- functions
     func AS (
         SELECT p.*, format('%s%s(%s)', prefix, proname, pg_get_function_identity_arguments(p.oid))
                AS name
           FROM pg_proc AS p JOIN ns ON ns.oid = pronamespace
          WHERE NOT EXISTS (SELECT FROM member WHERE objid = p.oid AND classid = 'pg_proc'::regclass)
     ),
+    -- enumerations, domains and ranges
     typ AS (
         SELECT t.*, prefix || typname AS name
           FROM pg_type AS t JOIN ns ON ns.oid = typnamespace
          WHERE typtype IN ('e', 'd', 'r')
            AND NOT EXISTS (SELECT FROM member WHERE objid = t.oid AND classid = 'pg_type'::regclass)
     ),
+    -- default privileges
     new AS (
         SELECT defaclacl, defaclrole,
                format('new %s of %s',
