@@ -1,4 +1,4 @@
-"""The sizes that hand-written Python and READMEs keep to; what outgrows them is split by noun."""
+"""The sizes that hand-written Python and pages keep to; what outgrows them is split by noun."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ MAIN = 120
 FUNCTION = 40
 SERVICER_METHOD = 12
 README_WORDS = 900  # details go to docs/
+PAGE_WIDTH = 100
+GENERATED = "Made by `make docs`"
 # What all services share stays small enough to be read.
 LIBRARIES = {"dataplane": 2_200, "functions": 800, "interceptor": 1_600, "servicekit": 2_000}
 
@@ -31,7 +33,7 @@ def main() -> int:
         folder = ROOT / "libs" / library / "src"
         if (lines := sum(_lines(file) for file in files if file.is_relative_to(folder))) > limit:
             excesses.append(f"libs/{library}: {lines} lines, at most {limit}")
-    excesses.extend(_of_readmes())
+    excesses.extend(excess for page in _pages() for excess in _of_page(page))
     print(*excesses, sep="\n", file=sys.stderr, end="\n" if excesses else "")
     print(f"sizes: {len(files)} files, {len(excesses)} over budget")
     return 1 if excesses else 0
@@ -45,13 +47,28 @@ def _hand_written() -> Iterator[Path]:
                 yield path
 
 
-def _of_readmes() -> Iterator[str]:
-    folders = [(ROOT / folder).rglob("README.md") for folder in FOLDERS]
-    for file in [ROOT / "README.md", *(file for found in folders for file in sorted(found))]:
-        path = file.relative_to(ROOT)
-        words = len(re.findall(r"\S*\w\S*", file.read_text()))
-        if words > README_WORDS and not OTHERS.intersection(path.parts):
-            yield f"{path}: {words} words, at most {README_WORDS}"
+def _pages() -> Iterator[Path]:
+    yield from sorted(ROOT.glob("*.md"))
+    for folder in FOLDERS:
+        for file in sorted((ROOT / folder).rglob("*.md")):
+            # A prompt's lines are its text.
+            if not {*OTHERS, "prompts"}.intersection(file.relative_to(ROOT).parts):
+                yield file
+
+
+def _of_page(file: Path) -> Iterator[str]:
+    path, text = file.relative_to(ROOT), file.read_text()
+    words = len(re.findall(r"\S*\w\S*", text))
+    if file.name == "README.md" and words > README_WORDS:
+        yield f"{path}: {words} words, at most {README_WORDS}"
+    if GENERATED in text:
+        return
+    in_code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        in_code ^= line.lstrip().startswith(("```", "~~~"))
+        whole = line.lstrip().startswith("|") or "](" in line or "]: " in line
+        if len(line) > PAGE_WIDTH and not in_code and not whole:
+            yield f"{path}:{number}: {len(line)} characters, at most {PAGE_WIDTH}"
 
 
 def _of_file(file: Path) -> Iterator[str]:
