@@ -7,30 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pool
 
+from nagaya.artifacts.v1 import artifact_service_pb2
+from nagaya.llm_gateway.v1 import generation_service_pb2
+from nagaya.runs.v1 import run_service_pb2
+from nagaya.tenant.v1 import tenant_service_pb2
 from nagaya_client import contract
 from servicekit.channel import open_channel
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
-SERVICES = (
-    "nagaya.tenant.v1.TenantService",
-    "nagaya.runs.v1.RunService",
-    "nagaya.artifacts.v1.ArtifactService",
-    "nagaya.llm_gateway.v1.GenerationService",
-)
+SERVICES = [
+    tenant_service_pb2.DESCRIPTOR.services_by_name["TenantService"],
+    run_service_pb2.DESCRIPTOR.services_by_name["RunService"],
+    artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"],
+    generation_service_pb2.DESCRIPTOR.services_by_name["GenerationService"],
+]
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.full_name)
 async def test_services_and_the_client_have_the_same_rules(
-    service: str, monkeypatch: pytest.MonkeyPatch
+    service: ServiceDescriptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    descriptor = descriptor_pool.Default().FindServiceByName(service)
-
-    config = json.loads(contract.service_config(descriptor))
-    other = await _config_of_a_service(descriptor, monkeypatch)
+    config = json.loads(contract.service_config(service))
+    other = await _config_of_a_service(service, monkeypatch)
     ours = _retried(config)
     assert ours == _retried(other)
     assert config["retryThrottling"] == other["retryThrottling"]
