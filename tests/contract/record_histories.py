@@ -26,6 +26,7 @@ from temporalio.client import (
     ScheduleState,
     WorkflowFailureError,
 )
+from tests.integration.runs.recorded_graph import FAILING as FAILING_GRAPH
 from tests.integration.runs.recorded_graph import GRAPH as RECORDED_GRAPH
 from tests.integration.runs.recorded_graph import QUESTION
 from tests.integration.runs.recording_worker import (
@@ -130,7 +131,8 @@ HASTY = Plan(
     (PlanStep("a"), PlanStep("hasty", "approval", ("a",)), PlanStep("b", needs=("hasty",)))
 )
 GRAPH = Plan((PlanStep(QUESTION, "approval"),), RECORDED_GRAPH, 50)
-_CANCELLED_FOR = {"cancelled-v6": "", "paused-v6": TO_PAUSE}
+FAILED_GRAPH = Plan((), FAILING_GRAPH, 50)
+_CANCELLED_FOR = {"cancelled-v7": "", "paused-v7": TO_PAUSE}
 """The reasons with which workflows are cancelled, by kind."""
 
 
@@ -140,16 +142,17 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     Those of earlier versions are not recorded anew: their runs are to end as they began.
     """
     for name, plan in (
-        ("article-v6", article()),
-        ("short-steps-v6", SHORT_CHAIN),
-        ("skipped-v6", SKIPPED),
-        ("failed-v6", FAILED),
-        ("cancelled-v6", CANCELLED),
-        ("paused-v6", CANCELLED),
-        ("handed-over-v6", HANDED_OVER),
+        ("article-v7", article()),
+        ("short-steps-v7", SHORT_CHAIN),
+        ("skipped-v7", SKIPPED),
+        ("failed-v7", FAILED),
+        ("graph-failed-v7", FAILED_GRAPH),
+        ("cancelled-v7", CANCELLED),
+        ("paused-v7", CANCELLED),
+        ("handed-over-v7", HANDED_OVER),
     ):
         yield name, await _ended(address, plan, _CANCELLED_FOR.get(name))
-    for name, plan, length in (("elements-v6", ELEMENTS, 51), ("long-map-v6", LONG_MAP, 1_001)):
+    for name, plan, length in (("elements-v7", ELEMENTS, 51), ("long-map-v7", LONG_MAP, 1_001)):
         recorded = RecordedActivities(list_length=length)
         async with worker(address, recorded, RECORDED) as client:
             handle = await start(client, plan)
@@ -163,8 +166,8 @@ async def record(address: str) -> AsyncGenerator[tuple[str, WorkflowHistory]]:
     yield "approval-cancelled", await _decided(address, APPROVAL, cancel=True)
     yield "graph", await _decided(address, GRAPH)
     yield "graph-cancelled", await _decided(address, GRAPH, cancel=True)
-    yield "retried-v6", await _retried(address, ELEMENTS)
-    yield "killed-worker-v6", await _survived(address, KILLED)
+    yield "retried-v7", await _retried(address, ELEMENTS)
+    yield "killed-worker-v7", await _survived(address, KILLED)
 
 
 async def _ended(address: str, plan: Plan, reason: str | None) -> WorkflowHistory:

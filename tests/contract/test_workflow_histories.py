@@ -42,7 +42,7 @@ KINDS = {
     *(f"{kind}-v4" for kind in ("short-steps", "skipped")),
     *("elements", "handed-over"),
     *(f"{kind}-v{version}" for kind in KINDS_SINCE_4 for version in (5, 6)),
-    *("graph", "graph-cancelled"),
+    *("graph", "graph-cancelled", "graph-failed-v6", "graph-failed-v7"),
     *("loop", "approval", "approval-timeout", "approval-cancelled"),
     *("paused-v6", "retried-v6", "scheduled", "scheduled-cancelled"),
 }

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
+from temporalio.exceptions import ApplicationError
 
 from nagaya_graphs.running import RunnableGraph
 from runs.domain.node_walks import NodeWalk, NodeWalked
@@ -17,6 +18,8 @@ from runs.worker.graph_scheduler import GraphInterceptor
 from runs.worker.graphs import GraphRegistry, InstalledGraph
 
 GRAPH = "recorded"
+FAILING = "failing"
+"""A graph that sends to three nodes: the first fails, another activity takes over the second."""
 QUESTION = "publish"
 ROUNDS = 2
 
@@ -40,6 +43,10 @@ def to_tools(state: State) -> list[Send]:
     return [Send("tool", {"round": number}) for number in range(3)]
 
 
+def to_failing(state: State) -> list[Send]:
+    return [Send("failing", {"round": number}) for number in range(3)]
+
+
 def interceptor() -> GraphInterceptor:
     """Return what gives workflows the graph."""
     graph = StateGraph(State)
@@ -52,7 +59,18 @@ def interceptor() -> GraphInterceptor:
     graph.add_edge("decide", "write")
     graph.add_edge("write", END)
     installed = InstalledGraph("tests:graph", RunnableGraph(graph))
-    return GraphInterceptor(GraphRegistry({GRAPH: installed}))
+    failing = InstalledGraph("tests:failing", RunnableGraph(_failing()))
+    return GraphInterceptor(GraphRegistry({GRAPH: installed, FAILING: failing}))
+
+
+def _failing() -> StateGraph[State, None, State, State]:
+    graph = StateGraph(State)
+    for name in ("plan", "failing"):
+        graph.add_node(name, node)
+    graph.add_edge(START, "plan")
+    graph.add_conditional_edges("plan", to_failing, ["failing"])
+    graph.add_edge("failing", END)
+    return graph
 
 
 def returned(walk: NodeWalk, *, local: bool) -> NodeWalked:
@@ -60,7 +78,9 @@ def returned(walk: NodeWalk, *, local: bool) -> NodeWalked:
     match walk.node:
         case "plan":
             return NodeWalked(update={"round": walk.visit})
-        case "tool" if local and walk.item == 2:
+        case "failing" if walk.item == 1:
+            raise ApplicationError("it broke", type="BROKEN", non_retryable=True)
+        case "tool" | "failing" if local and walk.item == 2:
             return NodeWalked(more=True, attempts=[[0, walk.item, 1, 1, 0, 0]])
         case "tool":
             return NodeWalked(update={"found": [f"{walk.visit}-{walk.item}"]})
