@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	chunkBytes       = 256 << 10
-	transferAttempts = 4
-	transferPause    = 200 * time.Millisecond
+	chunkBytes = 256 << 10
+	// The pauses are 5 s together at least: load balancers take 3 s until they leave out a server that
+	// died.
+	transferAttempts     = 8
+	firstTransferPause   = 400 * time.Millisecond
+	longestTransferPause = 2 * time.Second
 )
 
 // Upload commits a file. Nothing is sent when the same one is committed there already; a stream that
@@ -202,7 +205,8 @@ func (c *Client) again(ctx context.Context, err error, attempt int) bool {
 	if !errors.As(err, &failure) || !failure.Transient() || attempt >= transferAttempts {
 		return false
 	}
-	return sleep(ctx, max(jittered(2*transferPause), failure.RetryAfter))
+	pause := min(firstTransferPause<<(attempt-1), longestTransferPause)
+	return sleep(ctx, max(jittered(pause), failure.RetryAfter))
 }
 
 func isTransient(err error) bool {

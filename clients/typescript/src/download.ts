@@ -6,7 +6,7 @@ import type {
   ArtifactService,
   DownloadArtifactRequestSchema,
 } from "./gen/nagaya/artifacts/v1/artifact_service_pb.js";
-import { pause } from "./retries.js";
+import { pause, transferPauseAfter } from "./retries.js";
 import { linked } from "./signals.js";
 import { interrupted } from "./watching.js";
 
@@ -22,9 +22,6 @@ export type FileRequest = Pick<
   MessageInitShape<typeof DownloadArtifactRequestSchema>,
   "tenantId" | "path" | "digest"
 >;
-
-const ATTEMPTS = 4;
-const PAUSE_MS = 200;
 
 /**
  * Yield a file's bytes in order, and return its record. A stream that breaks goes on where it broke.
@@ -65,11 +62,11 @@ export async function* read(
         break; // only the end of the stream was lost
       }
       failures += 1;
-      const again = reason instanceof ApiError && reason.transient;
-      if (!again || failures === ATTEMPTS) {
+      const wait = reason instanceof ApiError ? transferPauseAfter(reason, failures) : undefined;
+      if (wait === undefined) {
         throw reason;
       }
-      await pause(Math.max(PAUSE_MS, reason.retryAfterMs ?? 0), signal);
+      await pause(wait, signal);
     } finally {
       release();
       controller.abort();

@@ -10,11 +10,9 @@ import type {
   UploadArtifactRequestSchema,
 } from "./gen/nagaya/artifacts/v1/artifact_service_pb.js";
 import type { UploadService } from "./gen/nagaya/artifacts/v1/upload_service_pb.js";
-import { pause } from "./retries.js";
+import { pause, transferPauseAfter } from "./retries.js";
 
 const CHUNK_BYTES = 256 * 1024;
-const ATTEMPTS = 4;
-const PAUSE_MS = 200;
 
 type Source = string | Uint8Array;
 type Message = MessageInitShape<typeof UploadArtifactRequestSchema>;
@@ -51,10 +49,11 @@ export async function upload(
       if (unreadable) {
         throw unreadable;
       }
-      if (!(reason instanceof ApiError) || !reason.transient || attempt === ATTEMPTS) {
+      const wait = reason instanceof ApiError ? transferPauseAfter(reason, attempt) : undefined;
+      if (wait === undefined) {
         throw reason;
       }
-      await pause(Math.max(PAUSE_MS, reason.retryAfterMs ?? 0));
+      await pause(wait);
     }
   }
 }

@@ -16,6 +16,7 @@ from nagaya_client import bundles
 from nagaya_client.cli.main import run
 from nagaya_client.errors import ApiError, BundleRefused, BytesCorrupt
 from nagaya_client.transfer import UploadTarget
+from nagaya_client.transfer_retries import ATTEMPTS, pause_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,15 +88,24 @@ async def test_a_download_that_ends_before_the_file_does_goes_on(
 
 
 async def test_a_download_that_never_goes_on_is_given_up(
-    api: Api, client: Client, tmp_path: Path
+    api: Api, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nagaya_client.transfer_retries._LONGEST_PAUSE_SECONDS", 0.01)
     head = artifact_service_pb2.DownloadArtifactResponse(artifact=RECORD)
     api.on("DownloadArtifact", [head, artifact_service_pb2.DownloadArtifactResponse(data=b"")])
 
     with pytest.raises(ApiError, match="the stream ended after 0 bytes"):
         await client.download("acme", PATH, tmp_path / "x.bin")
-    assert len(api.calls) == 4
+    assert len(api.calls) == ATTEMPTS
     assert names_in(tmp_path) == []
+
+
+def test_a_transfer_is_tried_for_longer_than_load_balancers_keep_a_server_that_died() -> None:
+    error = ApiError(grpc.StatusCode.UNAVAILABLE, "broken")
+
+    assert sum(pause_seconds(error, failures) for failures in range(1, ATTEMPTS)) > 3
+    with pytest.raises(ApiError, match="broken"):
+        pause_seconds(error, ATTEMPTS)
 
 
 async def test_a_bundle_that_ends_too_early_goes_on(

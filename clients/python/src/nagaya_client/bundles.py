@@ -17,6 +17,7 @@ from bundle.stream import tar_bytes, tar_size
 from bundle.verify import read_manifest, verify
 from nagaya.tenant.v1 import transfer_service_pb2 as pb
 from nagaya_client.errors import ApiError, BundleRefused, BytesCorrupt
+from nagaya_client.transfer_retries import pause_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     Report = Callable[[int, int], None]
 
 _PIECE_BYTES = 1 << 20
-_ATTEMPTS = 8
-_PAUSE_SECONDS = 0.5
 
 
 def manifest(path: Path) -> Manifest:
@@ -92,7 +91,8 @@ async def send(
     A stream that breaks goes on where it broke. Raises ApiError, BundleRefused, OSError.
     """
     size = await asyncio.to_thread(_size, path)
-    for left in reversed(range(_ATTEMPTS)):
+    failures = 0
+    while True:
         known = await stub.GetBundleUpload(pb.GetBundleUploadRequest(bundle_id=bundle_id))
         if known.complete and known.received_bytes == size:
             return
@@ -100,9 +100,8 @@ async def send(
         try:
             await stub.UploadBundle(_messages(bundle_id, path, size, offset, report))
         except ApiError as error:
-            if not error.transient or not left:
-                raise
-            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
+            failures += 1
+            await asyncio.sleep(pause_seconds(error, failures))
 
 
 async def _fetch_all(
@@ -132,9 +131,7 @@ async def _fetch_all(
                 raise BytesCorrupt(f"{received:,} bytes came of {size:,}", "Fetch it again.")
         except ApiError as error:
             failures += 1
-            if not error.transient or failures == _ATTEMPTS:
-                raise
-            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
+            await asyncio.sleep(pause_seconds(error, failures))
         finally:
             call.cancel()
 

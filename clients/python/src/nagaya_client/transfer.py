@@ -14,6 +14,7 @@ import grpc
 from nagaya.artifacts.v1 import artifact_pb2, artifact_service_pb2, upload_service_pb2
 from nagaya.llm_gateway.v1 import call_pb2, call_service_pb2
 from nagaya_client.errors import ApiError, BytesCorrupt
+from nagaya_client.transfer_retries import pause_seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from nagaya.llm_gateway.v1.call_service_pb2_grpc import CallServiceStub
 
 _CHUNK_BYTES = 256 * 1024
-_ATTEMPTS = 4
-_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,8 @@ async def upload(
     request = upload_service_pb2.CreateUploadRequest(
         tenant_id=tenant_id, draft=target.draft(), size_bytes=size, digest=digest
     )
-    for left in reversed(range(_ATTEMPTS)):
+    failures = 0
+    while True:
         # Asked each time: the stream whose answer was lost may have committed the file.
         announced = await uploads.CreateUpload(request)
         if announced.WhichOneof("outcome") == "artifact":
@@ -81,10 +81,8 @@ async def upload(
             messages = _messages(tenant_id, announced.upload.upload_id, source)
             return (await artifacts.UploadArtifact(messages)).artifact
         except ApiError as error:
-            if not error.transient or not left:
-                raise
-            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
-    raise AssertionError("the last attempt returns or raises")
+            failures += 1
+            await asyncio.sleep(pause_seconds(error, failures))
 
 
 async def download(
@@ -155,9 +153,7 @@ class Download:
                 if self.artifact.digest and self.size == self.artifact.size_bytes:
                     break  # only the end of the stream was lost
                 failures += 1
-                if not error.transient or failures == _ATTEMPTS:
-                    raise
-                await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
+                await asyncio.sleep(pause_seconds(error, failures))
         self._verify()
 
     async def _rest(self) -> AsyncGenerator[bytes]:
@@ -197,14 +193,13 @@ async def reply(calls: CallServiceStub, tenant_id: str, key: call_pb2.CallKey) -
     Raises ApiError, and BytesCorrupt when the bytes are not those of the call's digest.
     """
     request = call_service_pb2.GetReplyRequest(tenant_id=tenant_id, key=key)
-    for left in reversed(range(_ATTEMPTS)):
+    failures = 0
+    while True:
         try:
             return await _reply(calls.GetReply(request))
         except ApiError as error:
-            if not error.transient or not left:
-                raise
-            await asyncio.sleep(error.seconds_to_wait(_PAUSE_SECONDS))
-    raise AssertionError("the last attempt returns or raises")
+            failures += 1
+            await asyncio.sleep(pause_seconds(error, failures))
 
 
 async def _reply(stream: UnaryStreamCall[Any, call_service_pb2.GetReplyResponse]) -> bytes:

@@ -62,10 +62,10 @@ final class Download {
           return; // only the end of the stream was lost
         }
         attempt = size > before ? 1 : attempt;
-        if (!cause.isTransient() || attempt == Upload.ATTEMPTS) {
+        if (!cause.isTransient() || attempt == Pauses.TRANSFER_ATTEMPTS) {
           throw failure;
         }
-        Pauses.sleep(Upload.PAUSE, cause);
+        Pauses.sleep(Pauses.ofTransfer(attempt), cause);
       }
     }
   }

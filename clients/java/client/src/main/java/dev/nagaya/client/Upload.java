@@ -18,14 +18,10 @@ import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
-import java.time.Duration;
 import java.util.HexFormat;
 
 /** One file that is sent, from its announcement to its commit. */
 final class Upload {
-  static final int ATTEMPTS = 4;
-  static final Duration PAUSE = Duration.ofMillis(400);
-
   private static final int CHUNK_BYTES = 256 << 10;
 
   private final UploadServiceGrpc.UploadServiceBlockingStub uploads;
@@ -55,10 +51,10 @@ final class Upload {
       } catch (StatusException error) {
         StatusRuntimeException failure = Pauses.unchecked(error);
         ApiError cause = ApiError.of(failure);
-        if (!cause.isTransient() || attempt == ATTEMPTS) {
+        if (!cause.isTransient() || attempt == Pauses.TRANSFER_ATTEMPTS) {
           throw failure;
         }
-        Pauses.sleep(PAUSE, cause);
+        Pauses.sleep(Pauses.ofTransfer(attempt), cause);
       }
     }
   }
