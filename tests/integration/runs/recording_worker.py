@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -46,8 +46,9 @@ class RecordedActivities:
     """What was asked for.
 
     Steps called `broken` fail, those called `skipped` are, those called `endless…` wait for their
-    end, those called `deaf` end well when they are let go, whoever cancels them, and those called
-    `stubborn` want to be tried again when they are cancelled. Those called `gathering` wait until
+    end, those called `deaf` end well when they are let go, whoever cancels them, the lists of those
+    called `deaf-list` are opened once that is cancelled, and those called `stubborn` want to be
+    tried again when they are cancelled. Those called `gathering` wait until
     so many of them are in flight at once. Those called `failing` fail each time, and so does the
     run's end where that is `failing`.
     """
@@ -67,6 +68,7 @@ class RecordedActivities:
     """Those that the run was given at its end."""
     map_closed: asyncio.Event = field(default_factory=asyncio.Event)
     deaf_began: asyncio.Event = field(default_factory=asyncio.Event)
+    may_break: asyncio.Event | None = None
     deaf_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     endless_began: asyncio.Event = field(default_factory=asyncio.Event)
     endless_cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,6 +92,8 @@ class RecordedActivities:
     async def run_step(self, work: StepRef) -> StepResult:
         self.done.append((work.step, work.item))
         if work.step == "broken":
+            if self.may_break is not None:
+                await self.may_break.wait()
             raise ApplicationError("it broke", type="BROKEN", non_retryable=True)
         if work.step == "failing":
             raise ApplicationError("not this time", type="BUSY", next_retry_delay=_SOON)
@@ -160,6 +164,10 @@ class RecordedActivities:
     async def open_maps(self, walk: Walk) -> Walked:
         if activity.info().is_local and self.slow_begin:
             return Walked(more=True)
+        if walk.steps[0] == "deaf-list":
+            self.deaf_began.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         mapped = [await self.open_map(walk.ref(step)) for step in walk.steps]
         return Walked(count=mapped[0].count, skipped=mapped[0].skipped)
 

@@ -63,6 +63,23 @@ async def test_a_chain_is_one_activity_which_completes_the_run(temporal: Tempora
     assert sizes == {6: [1, 3, 25] * 2}
 
 
+async def test_a_failed_run_does_no_elements_of_a_list_that_was_being_opened(
+    temporal: TemporalServer,
+) -> None:
+    recorded = RecordedActivities()
+    recorded.may_break = recorded.deaf_began
+    steps = (PlanStep("a"), PlanStep("broken"), PlanStep("deaf-list", needs=("a",), map_step="a"))
+    async with worker(temporal.address, recorded) as client:
+        handle = await start(client, Plan(steps))
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+        history = await handle.fetch_history()
+
+    assert ("open deaf-list", 0) in recorded.done
+    assert [walk.steps for walk in recorded.walks if "deaf-list" in walk.steps] == []
+    await replay(history)
+
+
 async def test_what_lasts_long_goes_on_in_an_activity_with_heartbeats(
     temporal: TemporalServer,
 ) -> None:

@@ -42,6 +42,9 @@ _WAITED_FOR_VERSION = 6
 """The version since which local activities are waited for when they are cancelled, and what one
 hands over begins before it is."""
 
+_FAILURE_ENDS_VERSION = 7
+"""The version since which nothing more begins in what was cancelled because something failed."""
+
 _WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 _TRY = workflow.ActivityCancellationType.TRY_CANCEL
 _TAKE_OVER_SECONDS = 10.0
@@ -56,6 +59,16 @@ class ActivityCalls:
         waits = version >= _WAITED_FOR_VERSION
         self._waits = waits
         self._local_cancellation = _WAIT if waits else _TRY
+        self._failure_ends = version >= _FAILURE_ENDS_VERSION
+
+    def raise_if_cancelled(self) -> None:
+        """Raise CancelledError if the run was cancelled, or this task since another has failed.
+
+        An activity that ends well in spite of its cancellation swallows it.
+        """
+        raise_if_cancelled()
+        if self._failure_ends and _is_cancelled():
+            raise asyncio.CancelledError
 
     async def run(
         self,

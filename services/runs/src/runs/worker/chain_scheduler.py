@@ -26,7 +26,6 @@ from runs.worker.scheduling import (
     MAX_ITEMS_AT_ONCE,
     TIMEOUT_MARGIN,
     gather_or_cancel,
-    raise_if_cancelled,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class ChainScheduler:
         """Run all chains; return whether it is recorded already that the run has completed."""
         await run_chains(self._chains, self._run_node)
         if not self._recorded:
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
         return self._recorded
 
     async def retry(self, step: str, item: int) -> None:
@@ -108,7 +107,7 @@ class ChainScheduler:
                 await self._walk(node, replace(walk, first=item, last=item))
             else:
                 await self._run_elements(node, walk)
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
 
     def _walk_of(self, chain: Chain, visit: int = 0) -> Walk:
         names = [step.step for step in chain.steps]
@@ -119,7 +118,7 @@ class ChainScheduler:
         if isinstance(node, RepeatedChains):
             await self._run_visits(node)
             self._open.discard(node.name)
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
         else:
             await self._run_chain(node)
 
@@ -129,10 +128,10 @@ class ChainScheduler:
         end = Walk(run.tenant_id, run.run_id, run.epoch, [loop.name])
         again = True
         while again:
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
             end = replace(end, visit=end.visit + 1)
             await run_chains(loop.chains, partial(self._run_chain, visit=end.visit))
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
             again = await self._end_visit(end)
 
     async def _end_visit(self, end: Walk) -> bool:
@@ -149,7 +148,7 @@ class ChainScheduler:
 
     async def _run_chain(self, chain: Chain, visit: int = 0) -> None:
         """Run a chain; `visit` is the pass of its loop, 0 where it is in none."""
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
         alone = not visit and not chain.asks
         walk = replace(
             self._walk_of(chain, visit),
@@ -167,7 +166,7 @@ class ChainScheduler:
             self._open.discard(chain.name)
         self._recorded = completed and walk.completes_run
         if not self._recorded:
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
 
     async def _run_map(self, chain: Chain, walk: Walk) -> bool:
         """Run a chain of mapped steps; return whether they were not skipped."""
@@ -184,7 +183,7 @@ class ChainScheduler:
             replace(walk, completes_run=False),
             BEGIN_TIMEOUT,
         )
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
         if mapped.skipped:
             return False
         elements = replace(walk, begins_run=False, completes_run=False)
@@ -192,7 +191,7 @@ class ChainScheduler:
             await self._run_chunks(chain, elements, mapped.count)
         else:
             await self._run_lanes(chain, elements, mapped.count)
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
         return True
 
     async def _run_chunks(self, chain: Chain, walk: Walk, count: int) -> None:
@@ -246,7 +245,7 @@ async def run_question(calls: ActivityCalls, decisions: Decisions, walk: Walk) -
         walked = await calls.run(
             f"ask {walk.name}", WalkActivities.walk_approval, walk, BEGIN_TIMEOUT
         )
-        raise_if_cancelled()
+        calls.raise_if_cancelled()
         if not walked.waiting:
             return
         longest = timedelta(milliseconds=walked.wait_ms) if walked.wait_ms else None

@@ -29,7 +29,7 @@ from runs.domain.plan import PlanStep
 from runs.worker.activities.walk import WalkActivities
 from runs.worker.activity_calls import ActivityCalls
 from runs.worker.chain_scheduler import run_question
-from runs.worker.scheduling import BEGIN_TIMEOUT, MAX_ITEMS_AT_ONCE, raise_if_cancelled
+from runs.worker.scheduling import BEGIN_TIMEOUT, MAX_ITEMS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -76,21 +76,21 @@ class GraphScheduler:
         begun = await self._calls.run(
             "begin", WalkActivities.begin_graph, self._walk(self._plan.graph), BEGIN_TIMEOUT
         )
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
         try:
             graph = _find_graph(self._plan.graph)
             await graph.run(
                 begun.update, self._run_node, recursion_limit=self._plan.recursion_limit
             )
         except FailureError:
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
             raise
         except StepError as error:
             raise ApplicationError(error.message, type=error.reason, non_retryable=True) from None
         except Exception as error:
             message = f"the graph raised {type(error).__name__} between its nodes, {_place(error)}"
             raise ApplicationError(message, type="GRAPH_FAILED", non_retryable=True) from None
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
 
     async def _run_node(self, call: NodeCall) -> NodeResult:
         if call.item and self._sent is not None:
@@ -99,7 +99,7 @@ class GraphScheduler:
 
     async def _run_to_end(self, call: NodeCall) -> NodeResult:
         async with self._at_once:
-            raise_if_cancelled()
+            self._calls.raise_if_cancelled()
             setting = self._settings.get(call.node) or PlanStep(call.node)
             attempts = timedelta(seconds=setting.timeout_seconds) * setting.max_attempts
             walk = replace(
@@ -116,7 +116,7 @@ class GraphScheduler:
 
     async def _run_once(self, walk: NodeWalk, longest: timedelta) -> NodeWalked:
         walked = await self._calls.run(walk.name, WalkActivities.run_node, walk, longest)
-        raise_if_cancelled()
+        self._calls.raise_if_cancelled()
         return walked
 
     async def _ask(self, call: NodeCall, approval: str) -> None:
