@@ -111,8 +111,8 @@ async def test_what_has_just_begun_ends_with_its_run(
         await blocked(database, ending)
     await ending
 
-    assert await steps_of(database) == [(status, 0)]
-    assert (await events_of(database))[-2:] == [("step", status), ("run", status)]
+    assert await steps_of(database) == [("cancelled", 0)]
+    assert (await events_of(database))[-2:] == [("step", "cancelled"), ("run", status)]
 
 
 async def test_a_short_step_is_not_recorded_in_a_run_that_ends_at_the_same_time(

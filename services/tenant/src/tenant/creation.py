@@ -21,6 +21,7 @@ from tenant.operations.saga import Saga
 from tenant.operations.saga import Step as SagaStep
 from tenant.provisioning import new_logins
 from tenant.store import (
+    audit_logs,
     credentials,
     identities,
     operations,
@@ -199,7 +200,7 @@ class TenantCreation:
                 if await identities.insert(own, tenant_id):
                     details = {"name": tenant.name}
                     await audit.append(own, "tenant.create", "tenant", tenant_id, details)
-                await audit.chain_all(own)
+                await audit_logs.chain_within(own)
                 await self._provisioning.protect(own, server_id, database)
 
     async def _activate(self, connection: Connection, tenant: Tenant) -> None:

@@ -34,6 +34,13 @@ async def chain(connection: Connection) -> None:
         await audit.chain_all(connection)
 
 
+async def chain_within(connection: Connection) -> None:
+    """Chain what an open transaction has appended, too; not in a database that is behind."""
+    with contextlib.suppress(asyncpg.UndefinedFunctionError):
+        async with connection.transaction():  # a savepoint: the transaction outlives the error
+            await audit.chain_all(connection)
+
+
 async def page(connection: Connection, size: int, token: str) -> paging.Page[AuditLog]:
     """Return one page of a database's audit log, newest entry first."""
     limit = size or paging.DEFAULT_SIZE
