@@ -22,8 +22,6 @@ from nagaya_local.machine.ports import free_port
 from servicekit.errors import StartRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from servicekit.testing import Keys
 
 ASKED = Request(tenant_id="acme")
@@ -130,15 +128,12 @@ async def test_reflection_is_off_unless_it_is_wanted(keys: Keys) -> None:
 
 
 async def reflected(channel: grpc.aio.Channel, version: str) -> list[str]:
-    async def requests() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
-        yield reflection_pb2.ServerReflectionRequest(list_services="")
-
-    call = channel.stream_stream(
+    call = channel.unary_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
-    async for answer in call(requests()):
+    async for answer in call(reflection_pb2.ServerReflectionRequest(list_services="")):
         return [service.name for service in answer.list_services_response.service]
     return []
 
